@@ -1,0 +1,58 @@
+# rlbuild: `make demo` builds it and runs the main job, `make test` passes the tests. Both install what they lack when run
+# as root, and otherwise say which packages to install.
+
+# The one place where build tags are written. openpgp: no gpgme to link; the storage drivers left out need headers few
+# machines have; seccomp: filters for run steps, needs libseccomp's headers.
+TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_devicemapper,seccomp
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# A stripped test binary matters: it is also the rlbuild under test, and chroot isolation copies it for every step.
+GOTEST  := -count=1 -timeout=18m -tags=$(TAGS) -trimpath -ldflags=-s
+GOBUILD := go build -tags=$(TAGS) -trimpath
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export CGO_ENABLED := 1
+export DEBIAN_FRONTEND := noninteractive
+
+.PHONY: build setup setup-test peer test e2e bench lint check demo clean
+
+build: setup
+	$(GOBUILD) -ldflags "$(LDFLAGS)" -o bin/rlbuild ./cmd/rlbuild
+
+# The main job: a script that makes an image out of nothing but a static binary, runs it, and commits it.
+demo: build
+	bin/rlbuild examples/hello/hello.star
+
+setup:
+	@.ci/need build
+
+setup-test: setup
+	@.ci/need test
+
+# Buildah at the version of go.mod: what the results and the timings are held against.
+peer: setup
+	$(GOBUILD) -ldflags "-s -w" -o bin/buildah go.podman.io/buildah/cmd/buildah
+
+# Everything, as an ordinary user; root uses a throwaway one for that and then adds what only root can try.
+test: setup-test peer
+	@.ci/test $(GOTEST) -- ./...
+
+# The command's end-to-end suite alone. RUN picks tests: make e2e RUN=TestOverlay/run_
+e2e: setup-test peer
+	@.ci/test $(GOTEST) -v -run='$(or $(RUN),.)' -- ./cmd/rlbuild
+
+# The same work by a script of ours and by a shell script in `buildah unshare`, in turns.
+bench: build setup-test peer
+	@testdata/bench/pairs
+
+lint: setup
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	go vet -tags=$(TAGS) ./...
+
+check: lint test
+
+clean:
+	rm -rf bin

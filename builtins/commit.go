@@ -1,0 +1,33 @@
+package builtins
+
+import (
+	"go.starlark.net/starlark"
+
+	"github.com/rlbuild/rlbuild/engine"
+)
+
+var commitVerb = &verb{
+	name:    "commit",
+	summary: "makes an image of a container's files and configuration",
+	doc: `A plain name is one in the store, where podman and buildah see it at once: "app" is localhost/app:latest. Names at a
+transport write the image there: docker://registry/name:tag, oci:DIR[:NAME], oci-archive:FILE[:NAME],
+docker-archive:FILE[:NAME:TAG], dir:DIR, containers-storage:NAME. The container stays and can go on changing.`,
+	params: []param{ctrParam,
+		{name: "name", kind: aString, doc: "the image's name; an image in the store needs none"},
+		{name: "format", kind: aString, keyword: true, fallback: `"oci"`, doc: `"oci" or "docker"`},
+		{name: "squash", kind: aBool, keyword: true, fallback: "False", doc: "a single layer, the base image's files included"},
+	},
+	gives: "an image: .id, .digest, .names",
+	example: `image = commit(ctr, "localhost/example-commit")
+print(image.names, image.digest)
+remove(image)`,
+	do: func(c *call) (starlark.Value, error) {
+		image, err := c.container().Commit(c.ctx(), engine.CommitOptions{
+			Name: c.text("name"), Format: c.text("format"), Squash: c.flag("squash", false),
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &imageValue{image}, nil
+	},
+}

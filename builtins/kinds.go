@@ -1,0 +1,189 @@
+package builtins
+
+import (
+	"fmt"
+	"sort"
+
+	"go.starlark.net/starlark"
+
+	"github.com/rlbuild/rlbuild/engine"
+)
+
+// The kinds of parameters.
+var (
+	aString    = kind{"a string", isString}
+	aBool      = kind{"True or False", is[starlark.Bool]}
+	anInt      = kind{"a whole number", is[starlark.Int]}
+	aContainer = kind{"a container", is[*containerValue]}
+	anImage    = kind{"an image, or the name of one", either(isString, is[*imageValue])}
+	aBase      = kind{`an image, the name of one, or "scratch"`, either(isString, is[*imageValue])}
+	aPath      = kind{"a path or a string", isPath}
+	paths      = kind{"a path or a string, or a list of them", either(isPath, listOf(isPath))}
+	strings_   = kind{"a list of strings", listOf(isString)}
+	aCommand   = kind{"a list of strings and paths, or a string for the shell", either(isString, listOf(isPath))}
+	aMapping   = kind{"a dict from strings to strings", isMapping(false)}
+	anything   = kind{"any value", func(starlark.Value) bool { return true }}
+	inspected  = kind{"a container, an image, or an image's name", either(isString, is[*containerValue], is[*imageValue])}
+	removed    = kind{"a container, an image, or the name of one", inspected.takes}
+)
+
+func is[T starlark.Value](v starlark.Value) bool { _, ok := v.(T); return ok }
+
+func isString(v starlark.Value) bool { return is[starlark.String](v) }
+
+func isPath(v starlark.Value) bool { return isString(v) || is[*pathValue](v) }
+
+func isNone(v starlark.Value) bool { return v == starlark.None }
+
+func either(takes ...func(starlark.Value) bool) func(starlark.Value) bool {
+	return func(v starlark.Value) bool {
+		for _, t := range takes {
+			if t(v) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// listOf accepts lists and tuples of what takes accepts.
+func listOf(takes func(starlark.Value) bool) func(starlark.Value) bool {
+	return func(v starlark.Value) bool {
+		if !is[*starlark.List](v) && !is[starlark.Tuple](v) {
+			return false
+		}
+		for _, item := range elements(v) {
+			if !takes(item) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// isMapping accepts dicts from strings to strings, and to None where that unsets.
+func isMapping(none bool) func(starlark.Value) bool {
+	return func(v starlark.Value) bool {
+		dict, ok := v.(*starlark.Dict)
+		if !ok {
+			return false
+		}
+		for _, item := range dict.Items() {
+			if !isString(item[0]) || !isString(item[1]) && !(none && isNone(item[1])) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// elements returns the elements of a list or tuple.
+func elements(v starlark.Value) []starlark.Value {
+	sequence, ok := v.(starlark.Indexable)
+	if !ok {
+		return nil
+	}
+	all := make([]starlark.Value, sequence.Len())
+	for i := range all {
+		all[i] = sequence.Index(i)
+	}
+	return all
+}
+
+// stringList returns a list argument as strings; paths become the host's.
+func (c *call) stringList(name string) []string {
+	return hostStrings(elements(c.values[name]))
+}
+
+func hostStrings(values []starlark.Value) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = hostString(v)
+	}
+	return all
+}
+
+func hostString(v starlark.Value) string {
+	if p, ok := v.(*pathValue); ok {
+		return p.host()
+	}
+	s, _ := starlark.AsString(v)
+	return s
+}
+
+// environment returns a dict argument as NAME=VALUE lines, sorted.
+func (c *call) environment(name string) ([]string, error) {
+	dict, _ := c.values[name].(*starlark.Dict)
+	if dict == nil {
+		return nil, nil
+	}
+	var lines []string
+	for _, item := range dict.Items() {
+		key, value := hostString(item[0]), hostString(item[1])
+		if key == "" || !validVariable(key) {
+			return nil, c.wrong(name, "%q can't be a variable's name", key)
+		}
+		lines = append(lines, key+"="+value)
+	}
+	sort.Strings(lines)
+	return lines, nil
+}
+
+func validVariable(name string) bool {
+	for _, r := range name {
+		if r == '=' || r == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// settingKind returns the kind of a configuration setting.
+func settingKind(form engine.Form) kind {
+	switch form {
+	case engine.Text:
+		return kind{"a string, or None", either(isString, isNone)}
+	case engine.Command:
+		return kind{"a list of strings, a string for the shell, or None", either(isString, listOf(isString), isNone)}
+	case engine.List:
+		return kind{"a list of strings, or None", either(listOf(isString), isNone)}
+	case engine.Pairs:
+		return kind{"a dict from strings to strings or None, or None", either(isMapping(true), isNone)}
+	}
+	panic(fmt.Sprintf("no kind for form %d", form))
+}
+
+// toStarlark converts the values of encoding/json.
+func toStarlark(v any) starlark.Value {
+	switch v := v.(type) {
+	case nil:
+		return starlark.None
+	case bool:
+		return starlark.Bool(v)
+	case string:
+		return starlark.String(v)
+	case float64:
+		if v == float64(int64(v)) {
+			return starlark.MakeInt64(int64(v))
+		}
+		return starlark.Float(v)
+	case []any:
+		items := make([]starlark.Value, len(v))
+		for i, item := range v {
+			items[i] = toStarlark(item)
+		}
+		return starlark.NewList(items)
+	case map[string]any:
+		keys := make([]string, 0, len(v))
+		for key := range v {
+			keys = append(keys, key)
+		}
+		sort.Strings(keys)
+		dict := starlark.NewDict(len(v))
+		for _, key := range keys {
+			_ = dict.SetKey(starlark.String(key), toStarlark(v[key])) // strings hash and the dict isn't frozen
+		}
+		return dict
+	}
+	panic(fmt.Sprintf("encoding/json gave a %T", v))
+}

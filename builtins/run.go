@@ -1,0 +1,75 @@
+package builtins
+
+import (
+	"go.starlark.net/starlark"
+
+	"github.com/rlbuild/rlbuild/engine"
+)
+
+var (
+	cmdParam = param{name: "cmd", kind: aCommand, required: true,
+		doc: "a list is the command and its arguments as they are; a string is a line for the shell"}
+	envParam   = param{name: "env", kind: aMapping, keyword: true, doc: "more environment variables"}
+	checkParam = param{name: "check", kind: aBool, keyword: true, fallback: "True",
+		doc: "a command that fails ends the script; False returns its result"}
+)
+
+const resultDoc = "a result: .code, .stdout, .stderr; true if the command succeeded"
+
+var runVerb = &verb{
+	name:    "run",
+	summary: "runs a command in a container",
+	doc: `What the command prints is shown as it comes and kept for the result, up to 64 MiB of each stream. Its standard
+input is empty. A string runs in the image's shell, /bin/sh -c unless the image says otherwise.`,
+	params: []param{ctrParam, cmdParam,
+		{name: "user", kind: aString, keyword: true, doc: `"user[:group]", names in the image or numbers; the image's user`},
+		{name: "workdir", kind: aString, keyword: true, doc: "where the command starts; the image's working directory"},
+		envParam, checkParam,
+	},
+	gives: resultDoc,
+	example: `run(ctr, ["sh", "-c", "echo $GREETING"], env = {"GREETING": "hello"})
+if not run(ctr, "test -e /nowhere", check = False):
+    print("nothing there")`,
+	do: func(c *call) (starlark.Value, error) {
+		env, err := c.environment("env")
+		if err != nil {
+			return nil, err
+		}
+		argv, line, err := c.command()
+		if err != nil {
+			return nil, err
+		}
+		result, err := c.container().Run(c.ctx(), engine.RunOptions{
+			Args: argv, Shell: line, User: c.text("user"), Workdir: c.text("workdir"), Env: env,
+		})
+		return c.finished(result, err)
+	},
+}
+
+// command returns the argument "cmd", as argv or as a line for a shell.
+func (c *call) command() (argv []string, line string, err error) {
+	if line, ok := starlark.AsString(c.values["cmd"]); ok {
+		if line == "" {
+			return nil, "", c.wrong("cmd", "is empty")
+		}
+		return nil, line, nil
+	}
+	argv = c.stringList("cmd")
+	if len(argv) == 0 || argv[0] == "" {
+		return nil, "", c.wrong("cmd", "names no command")
+	}
+	return argv, "", nil
+}
+
+// finished turns a command's result into the verb's: a failure, unless check is off.
+func (c *call) finished(result *engine.Result, err error) (starlark.Value, error) {
+	if err != nil {
+		return nil, err
+	}
+	if c.flag("check", true) {
+		if err := result.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return &resultValue{result}, nil
+}

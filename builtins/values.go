@@ -1,0 +1,96 @@
+package builtins
+
+import (
+	"fmt"
+	"hash/fnv"
+
+	"go.starlark.net/starlark"
+
+	"github.com/rlbuild/rlbuild/engine"
+	"github.com/rlbuild/rlbuild/engine/output"
+)
+
+// containerValue is a working container: .id, .name, .image.
+type containerValue struct{ container *engine.Container }
+
+func (v *containerValue) String() string        { return "container(" + v.container.Name() + ")" }
+func (v *containerValue) Type() string          { return "container" }
+func (v *containerValue) Freeze()               {}
+func (v *containerValue) Truth() starlark.Bool  { return true }
+func (v *containerValue) Hash() (uint32, error) { return hash(v.container.ID()), nil }
+func (v *containerValue) AttrNames() []string   { return []string{"id", "image", "name"} }
+func (v *containerValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "id":
+		return starlark.String(v.container.ID()), nil
+	case "name":
+		return starlark.String(v.container.Name()), nil
+	case "image":
+		return starlark.String(v.container.Image()), nil
+	}
+	return nil, nil
+}
+
+// imageValue is an image: .id, .digest, .names.
+type imageValue struct{ image *engine.Image }
+
+func (v *imageValue) String() string {
+	if len(v.image.Names) > 0 {
+		return "image(" + v.image.Names[0] + ")"
+	}
+	return fmt.Sprintf("image(%.12s)", v.image.ID)
+}
+func (v *imageValue) Type() string          { return "image" }
+func (v *imageValue) Freeze()               {}
+func (v *imageValue) Truth() starlark.Bool  { return true }
+func (v *imageValue) Hash() (uint32, error) { return hash(v.image.ID), nil }
+func (v *imageValue) AttrNames() []string   { return []string{"digest", "id", "names"} }
+func (v *imageValue) Attr(name string) (starlark.Value, error) {
+	switch name {
+	case "id":
+		return starlark.String(v.image.ID), nil
+	case "digest":
+		return starlark.String(v.image.Digest), nil
+	case "names":
+		names := make([]starlark.Value, len(v.image.Names))
+		for i, name := range v.image.Names {
+			names[i] = starlark.String(name)
+		}
+		return starlark.NewList(names), nil
+	}
+	return nil, nil
+}
+
+// resultValue is what a command left: .code, .stdout, .stderr.
+type resultValue struct{ result *engine.Result }
+
+func (v *resultValue) String() string        { return fmt.Sprintf("result(code = %d)", v.result.Code) }
+func (v *resultValue) Type() string          { return "result" }
+func (v *resultValue) Freeze()               {}
+func (v *resultValue) Truth() starlark.Bool  { return v.result.Code == 0 }
+func (v *resultValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: result") }
+func (v *resultValue) AttrNames() []string   { return []string{"code", "stderr", "stdout"} }
+func (v *resultValue) Attr(name string) (starlark.Value, error) {
+	var captured *output.Capture
+	switch name {
+	case "code":
+		return starlark.MakeInt(v.result.Code), nil
+	case "stdout":
+		captured = v.result.Stdout
+	case "stderr":
+		captured = v.result.Stderr
+	default:
+		return nil, nil
+	}
+	text, err := captured.Text()
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s: %w", name, v.result.Title, err)
+	}
+	return starlark.String(text), nil
+}
+
+func hash(text string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(text)) // a hash never fails to be written
+	return h.Sum32()
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// leak matches what must never reach a user: a log line of the libraries, a Go stack.
+var leak = regexp.MustCompile(`(?m)^time=".*" level=|level=(warning|error|fatal) msg=|^goroutine \d+ \[|^panic: |\.go:\d+ \+0x`)
+
+// exits is the script command `exits STATUS COMMAND...`: the command must end with that very status, and what it printed
+// must hold no Go stack and no library's log line.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s exited with status %d, want %d", args[1], got, want)
+	}
+	if line := leak.FindString(ts.ReadFile("stderr")); line != "" {
+		ts.Fatalf("a library's log or a Go stack reached the user: %q", line)
+	}
+}
+
+// clean is the script command `clean [STORE RUNROOT]`: no working container is left in the store, nothing is recorded as
+// mounted, and the directory for temporary files is empty. `! clean` wants a container left.
+func clean(ts *testscript.TestScript, neg bool, args []string) {
+	store, runroot := ts.Getenv("STORE"), ts.Getenv("RUNROOT")
+	switch len(args) {
+	case 0:
+	case 2:
+		store, runroot = ts.MkAbs(args[0]), ts.MkAbs(args[1])
+	default:
+		ts.Fatalf("usage: clean [STORE RUNROOT]")
+	}
+	containers := containersIn(ts, store, runroot)
+	if neg {
+		if len(containers) == 0 {
+			ts.Fatalf("no container is left")
+		}
+		return
+	}
+	if len(containers) > 0 {
+		ts.Fatalf("containers are left: %s", strings.Join(containers, " "))
+	}
+	mounts, err := filepath.Glob(filepath.Join(runroot, "*-layers", "mountpoints.json"))
+	ts.Check(err)
+	for _, file := range mounts {
+		var mounted []any
+		readJSON(ts, file, &mounted)
+		if len(mounted) > 0 {
+			ts.Fatalf("recorded as mounted: %v", mounted)
+		}
+	}
+	entries, err := os.ReadDir(ts.Getenv("TMPDIR"))
+	ts.Check(err)
+	for _, entry := range entries {
+		ts.Fatalf("left in TMPDIR: %s", entry.Name())
+	}
+}
+
+// containersIn returns the IDs of a store's containers, those that have a record and those that only have a folder left.
+func containersIn(ts *testscript.TestScript, store, runroot string) []string {
+	found := map[string]bool{}
+	for _, pattern := range []string{store + "/*-containers/*containers.json", runroot + "/*-containers/*containers.json"} {
+		files, err := filepath.Glob(pattern)
+		ts.Check(err)
+		for _, file := range files {
+			var records []struct{ ID string }
+			readJSON(ts, file, &records)
+			for _, record := range records {
+				found[record.ID] = true
+			}
+		}
+	}
+	folders, err := filepath.Glob(store + "/*-containers/*/")
+	ts.Check(err)
+	for _, folder := range folders {
+		found[filepath.Base(folder)] = true
+	}
+	ids := make([]string, 0, len(found))
+	for id := range found {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func readJSON(ts *testscript.TestScript, file string, into any) {
+	data, err := os.ReadFile(file)
+	ts.Check(err)
+	if len(data) > 0 {
+		ts.Check(json.Unmarshal(data, into))
+	}
+}
+
+// endPodman ends the process that podman leaves behind to hold its namespaces.
+func endPodman(runtime string) {
+	data, err := os.ReadFile(filepath.Join(runtime, "libpod/tmp/pause.pid"))
+	if err != nil {
+		return // no podman ran
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
+	}
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.podman.io/buildah"
+)
+
+// requireNamespaces, when set in the environment, makes missing namespaces a failure; continuous integration sets it.
+const requireNamespaces = "RLBUILD_REQUIRE_NAMESPACES"
+
+func TestMain(m *testing.M) {
+	// Buildah's helper processes are this binary as well, told apart by argv[0] alone.
+	if buildah.InitReexec() {
+		return
+	}
+	testscript.Main(m, map[string]func(){"rlbuild": main, "signal": signalMain})
+}
+
+// suite is one run over a folder of scripts.
+type suite struct {
+	dir    string // below testdata
+	driver string // of the store
+	root   bool   // run by root, whose own store is the machine's
+	path   string // PATH instead of the caller's
+}
+
+func TestOverlay(t *testing.T) { ordinary(t, suite{dir: "script", driver: "overlay"}) }
+
+func TestVFS(t *testing.T) { ordinary(t, suite{dir: "script", driver: "vfs"}) }
+
+// TestNested starts rlbuild where the namespaces are entered already.
+func TestNested(t *testing.T) { ordinary(t, suite{dir: "nested", driver: "overlay"}) }
+
+// TestSingle takes newuidmap and newgidmap out of PATH, which leaves one ID to map.
+func TestSingle(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "bin")
+	if err := linkCommands(bin, os.Getenv("PATH"), "newuidmap", "newgidmap"); err != nil {
+		t.Fatal(err)
+	}
+	own, _, _ := strings.Cut(os.Getenv("PATH"), ":") // where testscript.Main put rlbuild
+	ordinary(t, suite{dir: "single", driver: "overlay", path: own + ":" + bin})
+}
+
+func TestRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run this")
+	}
+	run(t, suite{dir: "root", driver: "overlay", root: true})
+}
+
+// ordinary runs a suite that is about ordinary users.
+func ordinary(t *testing.T, s suite) {
+	if os.Geteuid() == 0 {
+		t.Skip("an ordinary user runs this; `make test` takes one when root calls it")
+	}
+	if err := namespaces(); err != nil {
+		if os.Getenv(requireNamespaces) != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	run(t, s)
+}
+
+// namespaces says why this user can't have a user namespace with a range of IDs, or nil.
+func namespaces() error {
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return err
+		}
+	}
+	cmd := exec.Command("true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("no user namespaces here: %w", err)
+	}
+	return nil
+}
+
+func run(t *testing.T, s suite) {
+	peer := os.Getenv("RLBUILD_PEER")
+	if peer == "" {
+		t.Fatal("RLBUILD_PEER must name the buildah to compare with; `make test` builds it and sets this")
+	}
+	base := filepath.Join(t.TempDir(), "base.tar")
+	if err := writeBase(base); err != nil {
+		t.Fatal(err)
+	}
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := []string{
+		"PEER=" + peer, "BASE=" + base, "EXAMPLES=" + examples, "STORAGE_DRIVER=" + s.driver,
+		"LANG=C.UTF-8", "USER=" + os.Getenv("USER"), "LOGNAME=" + os.Getenv("USER"),
+		"UID=" + fmt.Sprint(os.Getuid()),
+		// The examples compile Go programs; nothing is fetched, and what is compiled once serves every script.
+		"GOCACHE=" + goCache(), "GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=",
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                filepath.Join("../../testdata", s.dir),
+		RequireUniqueNames: true,
+		Setup:              func(env *testscript.Env) error { return prepare(env, s, shared) },
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "overlay", "vfs":
+				return cond == s.driver, nil
+			}
+			return false, fmt.Errorf("unknown condition")
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			"image": image,
+			"clean": clean,
+		},
+	})
+}
+
+// prepare gives a script a home, a store, and registries of its own, and has them removed when it ends.
+func prepare(env *testscript.Env, s suite, shared []string) error {
+	home, runtime := filepath.Join(env.WorkDir, "home"), filepath.Join(env.WorkDir, "run")
+	store, runroot := filepath.Join(home, ".local/share/containers/storage"), filepath.Join(runtime, "containers")
+	env.Vars = append(env.Vars, shared...)
+	for _, dir := range []string{home, runtime} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(runtime, 0o700); err != nil {
+		return err
+	}
+	if s.root {
+		store, runroot = filepath.Join(env.WorkDir, "store"), filepath.Join(env.WorkDir, "runroot")
+		conf := fmt.Sprintf("[storage]\ndriver = %q\ngraphroot = %q\nrunroot = %q\n", s.driver, store, runroot)
+		if err := os.WriteFile(filepath.Join(home, "storage.conf"), []byte(conf), 0o644); err != nil {
+			return err
+		}
+		env.Setenv("CONTAINERS_STORAGE_CONF", filepath.Join(home, "storage.conf"))
+	}
+	if s.path != "" {
+		env.Setenv("PATH", s.path)
+	}
+	env.Setenv("HOME", home)
+	env.Setenv("XDG_RUNTIME_DIR", runtime)
+	env.Setenv("STORE", store)
+	env.Setenv("RUNROOT", runroot)
+
+	quiet := registry.Logger(log.New(io.Discard, "", 0))
+	open := httptest.NewServer(registry.New(quiet))
+	guarded := httptest.NewServer(authenticated(registry.New(quiet)))
+	encrypted := httptest.NewUnstartedServer(registry.New(quiet))
+	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0) // a refused certificate is what the scripts want to see
+	encrypted.StartTLS()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	env.Setenv("CLOSED_REGISTRY", closed.Addr().String())
+	env.Setenv("REGISTRY", open.Listener.Addr().String())
+	env.Setenv("AUTH_REGISTRY", guarded.Listener.Addr().String())
+	env.Setenv("TLS_REGISTRY", encrypted.Listener.Addr().String())
+	if err := closed.Close(); err != nil {
+		return err
+	}
+	variables := append([]string(nil), env.Vars...)
+	env.Defer(func() {
+		open.Close()
+		guarded.Close()
+		encrypted.Close()
+		endPodman(runtime)
+		removeInside(env.T(), variables, env.WorkDir)
+	})
+	return nil
+}
+
+// removeInside deletes what a script left in its work directory, in the namespace that maps the owners of a store's files.
+func removeInside(t testscript.T, variables []string, dir string) {
+	entries, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(entries) == 0 {
+		return
+	}
+	// A script may have changed what $HOME or $TMPDIR hold, but not where they are: the files go, those two stay.
+	cmd := exec.Command("rlbuild", append([]string{"unshare", "rm", "-rf", "--"}, entries...)...)
+	cmd.Env = variables
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Log(fmt.Sprintf("removing the store inside the namespace: %v\n%s", err, output))
+		t.FailNow()
+	}
+}
+
+// authenticated asks for the user name "user" and the password "secret".
+func authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != "user" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// linkCommands fills dir with links to every command of path but those named.
+func linkCommands(dir, path string, without ...string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	skip := map[string]bool{"rlbuild": true, "signal": true}
+	for _, name := range without {
+		skip[name] = true
+	}
+	for _, from := range filepath.SplitList(path) {
+		entries, err := os.ReadDir(from)
+		if err != nil {
+			continue // PATH may name folders that aren't there
+		}
+		for _, entry := range entries {
+			if skip[entry.Name()] {
+				continue
+			}
+			skip[entry.Name()] = true // the first in PATH wins
+			if err := os.Symlink(filepath.Join(from, entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func goCache() string {
+	if dir := os.Getenv("GOCACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "go-build")
+}

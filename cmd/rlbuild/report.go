@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/script"
+)
+
+// report prints an error for people: what failed and why, a failed command's last lines, where in the scripts, and what
+// to do.
+func report(w io.Writer, err error) {
+	if err == nil {
+		return
+	}
+	var problems script.Problems
+	if errors.As(err, &problems) {
+		for _, p := range problems {
+			fmt.Fprintf(w, "rlbuild: %s\n", failure.Redact(p.Error()))
+			for _, load := range p.Loads {
+				fmt.Fprintf(w, "  at %s in load\n", load)
+			}
+			hint(w, p.Hint)
+		}
+		return
+	}
+	lines := strings.Split(failure.Redact(err.Error()), "\n")
+	fmt.Fprintf(w, "rlbuild: %s\n", strings.Join(lines, "\n  "))
+	for _, line := range failure.OutputOf(err) {
+		fmt.Fprintf(w, "  | %s\n", line)
+	}
+	var failed *script.Error
+	if errors.As(err, &failed) {
+		for _, frame := range failed.Frames {
+			fmt.Fprintf(w, "  at %s in %s\n", frame.Pos, frame.Name)
+		}
+	}
+	hint(w, failure.HintOf(err))
+}
+
+func hint(w io.Writer, text string) {
+	if text != "" {
+		fmt.Fprintf(w, "hint: %s\n", text)
+	}
+}

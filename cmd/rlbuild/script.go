@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/rlbuild/rlbuild/builtins"
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/rootless"
+	"github.com/rlbuild/rlbuild/engine/script"
+)
+
+// note returns what prints one-line notes.
+func (f *flags) note(std streams) func(string) {
+	return func(line string) {
+		if f.says(logrus.WarnLevel) {
+			fmt.Fprintf(std.err, "rlbuild: %s\n", line)
+		}
+	}
+}
+
+// info returns what prints what was chosen and why.
+func (f *flags) info(std streams) func(string) {
+	return func(line string) {
+		if f.says(logrus.InfoLevel) {
+			fmt.Fprintf(std.err, "rlbuild: %s\n", line)
+		}
+	}
+}
+
+// job is one script and how it was called.
+type job struct {
+	std      streams
+	flags    *flags
+	path     string // as given; "-" or "-c" for text that comes from elsewhere
+	dir      string // where its relative paths start
+	source   []byte // nil reads path
+	args     map[string]string
+	help     bool
+	singleID bool
+	session  *builtins.Session
+	stop     context.CancelCauseFunc
+}
+
+// runScript runs a script, or shows its help.
+func runScript(std streams, f *flags, args []string) error {
+	j := &job{std: std, flags: f, path: "-c", source: []byte(f.code)}
+	if !f.changed("c") {
+		j.path, args, j.source = args[0], args[1:], nil
+	}
+	if err := j.locate(); err != nil {
+		return err
+	}
+	if err := j.parseArgs(args); err != nil {
+		return err
+	}
+	if j.path == "-" {
+		// Standard input is read once, by the process inside.
+		if !j.help {
+			if err := j.enter(); err != nil {
+				return err
+			}
+		}
+		source, err := io.ReadAll(os.Stdin)
+		if err != nil {
+			return failure.New("reading", "the script from standard input", "%w", err).As(failure.Usage)
+		}
+		j.source = append([]byte{}, source...)
+	}
+	program, err := j.parse()
+	if err != nil {
+		return err
+	}
+	if j.help {
+		return j.showHelp(program)
+	}
+	if err := j.checkArgs(program); err != nil {
+		return err
+	}
+	if j.path != "-" {
+		if err := j.enter(); err != nil {
+			return err
+		}
+	}
+	return j.run(program)
+}
+
+// locate finds the directory that relative paths start at.
+func (j *job) locate() error {
+	file := "."
+	if j.path != "-" && j.path != "-c" {
+		file = filepath.Dir(j.path)
+	}
+	dir, err := filepath.Abs(file)
+	if err != nil {
+		return failure.New("finding", "the current directory", "%w", err).As(failure.Usage)
+	}
+	j.dir = dir
+	return nil
+}
+
+func (j *job) parseArgs(args []string) error {
+	j.args = map[string]string{}
+	for _, arg := range args {
+		if arg == "--help" || arg == "-h" {
+			j.help = true
+			continue
+		}
+		name, value, found := strings.Cut(arg, "=")
+		if !found || name == "" {
+			e := failure.New("argument", fmt.Sprintf("%q", arg), "is not NAME=VALUE").As(failure.Usage)
+			if strings.HasPrefix(arg, "-") {
+				return e.WithHint("flags of rlbuild go in front of the script; a script's own arguments are NAME=VALUE.")
+			}
+			return e.WithHint("rlbuild %s --help lists the script's arguments.", j.path)
+		}
+		j.args[name] = value
+	}
+	return nil
+}
+
+func (j *job) parse() (*script.Program, error) {
+	j.session = builtins.New(builtins.Options{Script: j.path, Dir: j.dir, Args: j.args, Env: environment()})
+	return script.Parse(script.Options{
+		Path:        j.path,
+		Source:      j.source,
+		Dir:         j.dir,
+		Predeclared: j.session.Predeclared(),
+		Hints:       builtins.Hints(),
+		Print:       j.print,
+		Debug: func(text string) {
+			if j.flags.says(logrus.DebugLevel) {
+				fmt.Fprintln(j.std.err, text)
+			}
+		},
+	})
+}
+
+// print prints a line of the script's. When nobody reads standard output any more the run stops as for a signal: what
+// it made is cleaned up.
+func (j *job) print(line string) {
+	if _, err := fmt.Fprintln(j.std.out, line); err != nil && j.stop != nil {
+		j.stop(failure.New("writing", "to standard output", "%w", err))
+	}
+}
+
+func (j *job) enter() error {
+	namespace, err := rootless.Enter(rootless.Options{Note: j.flags.note(j.std)})
+	if err != nil {
+		return err
+	}
+	j.singleID = namespace.SingleID
+	return nil
+}
+
+func environment() map[string]string {
+	all := map[string]string{}
+	for _, line := range os.Environ() {
+		name, value, _ := strings.Cut(line, "=")
+		all[name] = value
+	}
+	return all
+}
+
+// checkArgs refuses arguments that the script doesn't have, before anything runs.
+func (j *job) checkArgs(program *script.Program) error {
+	var names []string
+	for _, a := range arguments(program) {
+		if a.name == "" {
+			return failure.New("arg", "", "%s: the argument's name is not a literal string", a.pos).As(failure.Usage).
+				WithHint("write the name out, so that --help can list it.")
+		}
+		names = append(names, a.name)
+	}
+	for name := range j.args {
+		if slices.Contains(names, name) {
+			continue
+		}
+		e := failure.New("argument", name, "the script has none of that name").As(failure.Usage)
+		if near := script.Nearest(name, names); near != "" {
+			return e.WithHint("did you mean %s?", near)
+		}
+		return e.WithHint("rlbuild %s --help lists the script's arguments.", j.path)
+	}
+	return nil
+}
+
+// run executes the program and cleans up, whatever happens.
+func (j *job) run(program *script.Program) (err error) {
+	ctx, stop := context.WithCancelCause(context.Background())
+	j.stop = stop
+	defer stop(nil)
+	defer catchSignals(stop)()
+	w, err := j.flags.openWorkshop(j.std, j.dir, j.singleID)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = failure.New("", "", "internal error: %v", p).WithHint("please report it, with the script.")
+		}
+		err = joined(err, w.close())
+	}()
+	if err := j.session.Start(w.engine); err != nil {
+		return err
+	}
+	defer func() { err = joined(err, j.session.Close()) }()
+	err = program.Run(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // whatever the interruption made fail is its consequence
+	}
+	return err
+}
+
+// joined keeps the first error in front: it says why the run failed, what follows says what was left behind.
+func joined(err, more error) error {
+	if err == nil {
+		return more
+	} else if more == nil {
+		return err
+	}
+	return errors.Join(err, more)
+}
+
+// catchSignals stops the run at the first INT, TERM or HUP. Later ones change nothing: a terminal's Ctrl-C arrives twice
+// anyway, and the cleaning must not be cut short. SIGPIPE comes as an error of the write that caused it. The returned
+// function ends the catching.
+func catchSignals(stop context.CancelCauseFunc) func() {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if number := s.(syscall.Signal); number != syscall.SIGPIPE {
+					stop(&failure.Error{Err: fmt.Errorf("interrupted (%s)", s), Kind: failure.Interrupted, Signal: int(number)})
+				}
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { signal.Stop(signals); close(done) })
+}
+
+// sourceDateEpoch returns the time that SOURCE_DATE_EPOCH names, or nil.
+func sourceDateEpoch() (*time.Time, error) {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		return nil, nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return nil, failure.New("SOURCE_DATE_EPOCH", fmt.Sprintf("%q", text), "is no number of seconds").As(failure.Usage)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return &t, nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/rlbuild/rlbuild/engine"
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/output"
+	"github.com/rlbuild/rlbuild/engine/store"
+)
+
+// workshop is what a run works in: a temporary directory, the store and the engine.
+type workshop struct {
+	tempDir string
+	store   *store.Store
+	engine  *engine.Builder
+}
+
+// openWorkshop makes it, inside the namespaces. Close it.
+func (f *flags) openWorkshop(std streams, dir string, singleID bool) (w *workshop, err error) {
+	env := os.Environ() // of host commands, before anything is changed for the libraries
+	w = &workshop{}
+	defer func() {
+		if err != nil {
+			err = joined(err, w.close())
+		}
+	}()
+	if w.tempDir, err = makeTempDir(); err != nil {
+		return nil, err
+	}
+	if w.store, err = store.Open(store.Options{
+		Root:          f.root,
+		RunRoot:       f.runRoot,
+		Driver:        f.driver,
+		DriverOptions: f.driverOptions,
+		SingleID:      singleID,
+		Note:          f.note(std),
+	}); err != nil {
+		return nil, err
+	}
+	created, err := sourceDateEpoch()
+	if err != nil {
+		return nil, err
+	}
+	display := output.New(std.err)
+	if f.quiet {
+		display = output.New(nil)
+	}
+	o := engine.Options{
+		Store:     w.store,
+		TempDir:   w.tempDir,
+		Display:   display,
+		Info:      f.info(std),
+		Dir:       dir,
+		Env:       env,
+		Isolation: f.isolation,
+		Runtime:   f.runtime,
+		Registries: engine.Registries{
+			AuthFile:        f.authFile,
+			CertDir:         f.certDir,
+			SignaturePolicy: f.signaturePolicy,
+			Conf:            f.registriesConf,
+			ConfDir:         f.registriesConfDir,
+		},
+		Created: created,
+		Keep:    f.keep,
+		Logger:  logrus.StandardLogger(),
+	}
+	if f.changed("tls-verify") {
+		o.Registries.TLSVerify = &f.tlsVerify
+	}
+	if w.engine, err = engine.New(o); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// makeTempDir makes the run's own temporary directory and points the libraries at it, so that nothing of theirs is left
+// behind when it goes.
+func makeTempDir() (string, error) {
+	parent := os.Getenv("TMPDIR")
+	if parent == "" {
+		parent = "/var/tmp" // layers are large, and /tmp is often memory
+	}
+	dir, err := os.MkdirTemp(parent, "rlbuild-")
+	if err != nil {
+		return "", failure.New("making", "a temporary directory in "+parent, "%w", errors.Unwrap(err)).As(failure.Machine).
+			WithHint("name a directory of your own in TMPDIR.")
+	}
+	return dir, os.Setenv("TMPDIR", dir)
+}
+
+// close ends what was opened, in the opposite order.
+func (w *workshop) close() error {
+	var errs []error
+	if w.engine != nil {
+		errs = append(errs, w.engine.Close())
+	}
+	if w.store != nil {
+		errs = append(errs, w.store.Close())
+	}
+	if w.tempDir != "" {
+		errs = append(errs, os.RemoveAll(w.tempDir))
+	}
+	return errors.Join(errs...)
+}

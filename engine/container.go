@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.podman.io/buildah"
+	"go.podman.io/buildah/define"
+	"go.podman.io/common/pkg/config"
+	"go.podman.io/storage"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reference"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+)
+
+// Container is a working container: a writable root file system on top of an image, and the configuration of the image
+// it will become.
+type Container struct {
+	run     *Builder
+	builder *buildah.Builder
+	id      string
+	name    string
+	root    string     // where it is mounted, or ""
+	files   *rootfs.FS // the mount, held open; nil when it isn't mounted
+	keep    bool
+	gone    bool
+}
+
+// ID returns the container's ID, 64 hexadecimal digits.
+func (c *Container) ID() string { return c.id }
+
+// Name returns the container's name in the store.
+func (c *Container) Name() string { return c.name }
+
+// Image returns the name of the image it was made from, "" for scratch.
+func (c *Container) Image() string { return c.builder.FromImage }
+
+// FromOptions say what a working container is made of.
+type FromOptions struct {
+	Image    string // a name, an ID, a transport's name, or "scratch"
+	Name     string // of the container; "" makes one up from the image's
+	Pull     string // "missing" (also ""), "always", "newer" or "never"
+	Platform string // "os/arch[/variant]"; "" is this machine's
+	Keep     bool   // survives the run
+}
+
+// Scratch is the name of the image that has nothing in it.
+const Scratch = buildah.BaseImageFakeName
+
+// From makes a working container.
+func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
+	image := o.Image
+	system := b.system
+	if image != Scratch {
+		name, err := b.parse(image)
+		if err != nil {
+			return nil, err
+		}
+		image = name.String()
+		system = b.systemFor(name)
+	}
+	policy, err := pullPolicy(o.Pull)
+	if err != nil {
+		return nil, err
+	}
+	if system, err = withPlatform(system, o.Platform); err != nil {
+		return nil, err
+	}
+	conf, err := config.Default()
+	if err != nil {
+		return nil, fmt.Errorf("reading containers.conf: %w", err)
+	}
+	capabilities, err := conf.Capabilities("", nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the default capabilities: %w", err)
+	}
+	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, buildah.BuilderOptions{
+		FromImage:        image,
+		Container:        o.Name,
+		PullPolicy:       policy,
+		SystemContext:    system,
+		NetworkInterface: b.network,
+		Capabilities:     capabilities,
+		// One of its own for each container: the library keeps the pointer and writes through it.
+		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: slices.Clone(conf.Containers.DefaultUlimits.Get())},
+		Format:          define.OCIv1ImageManifest,
+		Logger:          b.options.Logger,
+	})
+	if err != nil {
+		if errors.Is(err, storage.ErrDuplicateName) {
+			return nil, failure.New("from_", o.Image, "a container named %q is already there", o.Name).
+				WithHint("choose another name, or remove that one: remove(%q)", o.Name)
+		}
+		return nil, explain("from_", o.Image, err)
+	}
+	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container, keep: o.Keep || b.options.Keep}
+	b.mu.Lock()
+	b.containers = append(b.containers, c)
+	b.mu.Unlock()
+	return c, nil
+}
+
+// parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.
+func (b *Builder) parse(text string) (reference.Name, error) {
+	name, err := reference.Parse(text)
+	return name.In(b.options.Dir), err
+}
+
+func pullPolicy(name string) (define.PullPolicy, error) {
+	policies := map[string]define.PullPolicy{"": define.PullIfMissing, "missing": define.PullIfMissing,
+		"always": define.PullAlways, "newer": define.PullIfNewer, "never": define.PullNever}
+	policy, known := policies[name]
+	if !known {
+		return 0, failure.New("pull policy", fmt.Sprintf("%q", name), "is none of missing, always, newer, never")
+	}
+	return policy, nil
+}
+
+// Mount mounts the container's root file system, if it isn't yet, and returns the path, which stays the same for the
+// whole run.
+func (c *Container) Mount() (string, error) {
+	if err := c.alive("mount"); err != nil {
+		return "", err
+	}
+	if c.root != "" {
+		return c.root, nil
+	}
+	root, err := c.builder.Mount(c.builder.MountLabel)
+	if err != nil {
+		return "", explain("mount", c.name, err)
+	}
+	files, err := rootfs.Open(root)
+	if err != nil {
+		return "", errors.Join(explain("mount", c.name, err), c.builder.Unmount())
+	}
+	c.root, c.files = root, files
+	return root, nil
+}
+
+// Files returns the mounted tree, or nil. It is closed by Unmount and when the run ends.
+func (c *Container) Files() *rootfs.FS { return c.files }
+
+// MountedAt returns the container below whose mounted root the host path lies, or nil.
+func (b *Builder) MountedAt(path string) *Container {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.containers {
+		if c.root != "" && (path == c.root || strings.HasPrefix(path, c.root+"/")) {
+			return c
+		}
+	}
+	return nil
+}
+
+// Root returns where the container is mounted, or "".
+func (c *Container) Root() string { return c.root }
+
+// Unmount releases what Mount took. Unmounting a container that isn't mounted does nothing.
+func (c *Container) Unmount() error {
+	if err := c.alive("umount"); err != nil {
+		return err
+	}
+	return c.release()
+}
+
+func (c *Container) release() error {
+	if c.root == "" || c.gone {
+		return nil
+	}
+	// The descriptor first: it would keep the mount, and with it overlay's upper directory, in use.
+	if err := errors.Join(c.closeFiles(), c.builder.Unmount()); err != nil {
+		return explain("umount", c.name, err)
+	}
+	return nil
+}
+
+func (c *Container) closeFiles() error {
+	if c.files == nil {
+		return nil
+	}
+	files := c.files
+	c.files, c.root = nil, ""
+	return files.Close()
+}
+
+// Remove unmounts and deletes the container before the run ends.
+func (c *Container) Remove() error {
+	if err := c.alive("remove"); err != nil {
+		return err
+	}
+	return c.delete()
+}
+
+func (c *Container) delete() error {
+	if c.gone {
+		return nil
+	}
+	if err := c.closeFiles(); err != nil {
+		return explain("remove", c.name, err)
+	}
+	// An interrupted step may have left its own count of the mount behind: only the layer's end matters here.
+	if _, err := c.run.options.Store.Unmount(c.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
+		c.run.options.Logger.Debugf("unmounting %s: %v", c.name, err)
+	}
+	if err := c.run.options.Store.DeleteContainer(c.id); err != nil && !errors.Is(err, storage.ErrContainerUnknown) {
+		return explain("remove", c.name, err)
+	}
+	c.gone = true
+	return nil
+}
+
+// alive fails for a container that was removed.
+func (c *Container) alive(verb string) error {
+	if c.gone {
+		return failure.New(verb, c.name, "the container was removed earlier in this script")
+	}
+	return nil
+}
+
+// RemoveContainer deletes a container by name or ID: one of this run, or one that buildah or an earlier run kept. It
+// returns false if there is none. Containers of podman are left alone.
+func (b *Builder) RemoveContainer(name string) (bool, error) {
+	b.mu.Lock()
+	for _, c := range b.containers {
+		if !c.gone && (c.name == name || c.id == name) {
+			b.mu.Unlock()
+			return true, c.delete()
+		}
+	}
+	b.mu.Unlock()
+	found, err := b.options.Store.Container(name)
+	if errors.Is(err, storage.ErrContainerUnknown) {
+		return false, nil
+	} else if err != nil {
+		return false, explain("remove", name, err)
+	}
+	other, err := buildah.OpenBuilder(b.options.Store.Store, found.ID)
+	if err != nil {
+		return false, failure.New("remove", name, "is not a working container of buildah or rlbuild").
+			WithHint("remove it with the tool that made it, for example podman rm %s", name)
+	}
+	if _, err := b.options.Store.Unmount(found.ID, true); err != nil {
+		b.options.Logger.Debugf("unmounting %s: %v", name, err)
+	}
+	if err := other.Delete(); err != nil {
+		return false, explain("remove", name, err)
+	}
+	return true, nil
+}

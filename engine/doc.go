@@ -1,0 +1,31 @@
+// Package engine does the verbs of a build: it makes working containers from images, mounts, fills, runs, configures and
+// commits them, and moves images between the store and the world. A Builder is one run of rlbuild; what it made and
+// nobody asked to keep is gone when it is closed.
+//
+// # Rooms
+//
+// Imports point one way, from the top of this list down; a test in this folder holds the table.
+//
+//   - cmd/rlbuild turns argv into one run and an exit status, and is the only printer of final errors. It may import all
+//     below and must not know image formats.
+//   - builtins turns Starlark calls into engine calls, one file per verb and one table of them. It must not know buildah,
+//     storage, flags or the environment.
+//   - engine does the verbs on containers and images, with buildah's library. It must not know Starlark, argv or the
+//     terminal.
+//   - engine/script hosts the interpreter: load, print, cancel, backtrace. It must not know which verbs exist.
+//   - engine/rootless enters the namespaces, or says why it can't. It must not know the store, images or scripts.
+//   - engine/store opens and closes containers-storage, picks the driver and says why. It must not know registries or
+//     scripts.
+//   - engine/rootfs does file operations below a root that no name, link or race leads out of. It must not know what the
+//     files are for.
+//   - engine/reference parses image names and transports. It must not know the network or the store.
+//   - engine/output shows a run's output line by line under its steps and captures it, bounded. It must not know what a
+//     step does.
+//   - engine/failure is the error that names what was tried, on what, why it failed and what to do. It knows nothing
+//     else.
+//
+// # How a run flows
+//
+// main → buildah.InitReexec → flags → rootless.Enter (the process outside waits, and passes signals and the status on) →
+// store.Open → New → builtins.Predeclared → script.Run → Builder.Close (newest first: unmount, delete) → exit status.
+package engine

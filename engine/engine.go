@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	nettypes "go.podman.io/common/libnetwork/types"
+	"go.podman.io/image/v5/types"
+
+	"github.com/rlbuild/rlbuild/engine/output"
+	"github.com/rlbuild/rlbuild/engine/store"
+)
+
+// Options say what a run works with. Store, TempDir and Display are required.
+type Options struct {
+	Store   *store.Store
+	TempDir string          // a directory of this run's own; the caller removes it after Close
+	Display *output.Display // where steps and their output are shown
+	Info    func(string)    // told what was chosen and why, a line at a time; nil drops it
+
+	Dir string   // where relative host paths, names of archives and host commands start
+	Env []string // the environment of host commands, NAME=VALUE
+
+	Isolation  string // "oci", "rootless", "chroot", or "" for the best that works
+	Runtime    string // OCI runtime, a path or a name in PATH; "" tries the known ones
+	Registries Registries
+	Created    *time.Time // creation time of images and history entries; nil means the time of the commit
+	Keep       bool       // keep every working container
+	Logger     *logrus.Logger
+}
+
+// Registries say how registries are reached. The zero value is what the user's own files say.
+type Registries struct {
+	AuthFile        string
+	CertDir         string
+	TLSVerify       *bool // nil verifies, and allows plain HTTP on the loopback interface
+	SignaturePolicy string
+	Conf            string // registries.conf
+	ConfDir         string // registries.conf.d
+}
+
+// Builder is one run: its store, its working containers and the settings they share. It is used by one goroutine at a
+// time, Close excepted.
+type Builder struct {
+	options Options
+	system  *types.SystemContext
+	network nettypes.ContainerNetwork
+
+	isolation func() (*Isolation, error) // chosen when the first step runs
+
+	mu         sync.Mutex
+	containers []*Container // in the order they were made
+	captures   []*output.Capture
+}
+
+// New returns a builder for one run. Close it, also when the run failed.
+func New(options Options) (*Builder, error) {
+	if options.Info == nil {
+		options.Info = func(string) {}
+	}
+	if options.Logger == nil {
+		options.Logger = logrus.StandardLogger()
+	}
+	b := &Builder{options: options}
+	var err error
+	if b.system, err = systemContext(options); err != nil {
+		return nil, err
+	}
+	b.isolation = sync.OnceValues(b.chooseIsolation)
+	b.network = containerNetwork(options.Store)
+	if err := becomeSubreaper(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Close ends the run: what its steps left running is killed, mounts are released and working containers deleted, newest
+// first, and the kept ones are named. All of it is tried; the errors are joined. It is safe to call twice.
+func (b *Builder) Close() error {
+	killAll(descendants(os.Getpid()))
+	b.mu.Lock()
+	containers, captures := b.containers, b.captures
+	b.containers, b.captures = nil, nil
+	b.mu.Unlock()
+	var errs []error
+	for _, c := range slices.Backward(containers) {
+		if c.keep {
+			errs = append(errs, c.leave())
+		} else {
+			errs = append(errs, c.delete())
+		}
+	}
+	for _, c := range captures {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// leave unmounts a container that is to be kept and says how to find it.
+func (c *Container) leave() error {
+	if err := c.release(); err != nil {
+		return err
+	}
+	if err := c.builder.Save(); err != nil {
+		return fmt.Errorf("saving the kept container %s: %w", c.Name(), err)
+	}
+	c.run.options.Display.Line(fmt.Sprintf("rlbuild: kept container %s (%.12s)", c.Name(), c.ID()))
+	return nil
+}
+
+// capture returns a new capture that lives as long as the run.
+func (b *Builder) capture() *output.Capture {
+	c := output.NewCapture(b.options.TempDir)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.captures = append(b.captures, c)
+	return c
+}

@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"go.podman.io/buildah/define"
+	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+)
+
+// Isolation is how the run's steps are executed: chosen once, by trying.
+type Isolation struct {
+	Kind    string   `json:"isolation"` // "oci", "rootless" (an OCI runtime in a user namespace) or "chroot"
+	Runtime string   `json:"runtime"`   // path of the OCI runtime; "" for chroot
+	Network string   `json:"network"`   // "private" or "host"
+	Passed  []string `json:"passed"`    // what was passed over, each with the reason
+
+	kind        define.Isolation
+	runtimeArgs []string
+}
+
+// runtimes are the OCI runtimes looked for in PATH, the quicker first.
+var runtimes = []string{"crun", "runc"}
+
+// String says what was chosen, in a line.
+func (i *Isolation) String() string {
+	text := "isolation " + i.Kind
+	if i.Runtime != "" {
+		text += " with " + i.Runtime
+	}
+	return text + ", network " + i.Network
+}
+
+// Isolation returns how steps are executed, trying what is installed the first time it is asked.
+func (b *Builder) Isolation() (*Isolation, error) { return b.isolation() }
+
+func (b *Builder) chooseIsolation() (*Isolation, error) {
+	chosen, err := b.selectIsolation()
+	if err != nil {
+		return nil, err
+	}
+	for _, reason := range chosen.Passed {
+		b.options.Info("passed over: " + reason)
+	}
+	b.options.Info("steps run with " + chosen.String())
+	return chosen, nil
+}
+
+func (b *Builder) selectIsolation() (*Isolation, error) {
+	chroot := &Isolation{Kind: "chroot", kind: define.IsolationChroot, Network: "host"}
+	oci := &Isolation{Kind: "oci", kind: define.IsolationOCI}
+	if unshare.IsRootless() {
+		oci = &Isolation{Kind: "rootless", kind: define.IsolationOCIRootless}
+	}
+	switch b.options.Isolation {
+	case "", "default", "oci", "rootless":
+	case "chroot":
+		return chroot, nil
+	default:
+		return nil, failure.New("isolation", fmt.Sprintf("%q", b.options.Isolation), "is none of oci, rootless, chroot").
+			As(failure.Usage)
+	}
+	candidates := runtimes
+	if b.options.Runtime != "" {
+		candidates = []string{b.options.Runtime}
+	}
+	var passed []string
+	for _, name := range candidates {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			passed = append(passed, name+" is not installed")
+			continue
+		}
+		args := []string{"--root", filepath.Join(b.options.TempDir, "runtime")}
+		if err := b.tryRuntime(path, args); err != nil {
+			passed = append(passed, fmt.Sprintf("%s doesn't work here: %v", path, err))
+			continue
+		}
+		oci.Runtime, oci.runtimeArgs = path, args
+		oci.Network = "private"
+		if err := b.tryNetwork(); err != nil {
+			passed = append(passed, fmt.Sprintf("private network: %v", err))
+			oci.Network = "host"
+		}
+		oci.Passed = passed
+		return oci, nil
+	}
+	if asked := b.options.Isolation; asked == "oci" || asked == "rootless" || b.options.Runtime != "" {
+		return nil, failure.New("isolation", asked, "no OCI runtime works here: %s", strings.Join(passed, "; ")).
+			As(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
+	}
+	chroot.Passed = passed
+	return chroot, nil
+}

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// becomeSubreaper makes the kernel hand orphans below this process to it, so that what a step leaves behind can be
+// found and ended (PR_SET_CHILD_SUBREAPER, prctl(2)).
+func becomeSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("becoming the parent of orphaned processes: %w", err)
+	}
+	return nil
+}
+
+// process identifies one process; its start time guards against a pid that was given out anew.
+type process struct {
+	pid   int
+	start string // clock ticks since boot, field 22 of /proc/PID/stat
+}
+
+// descendants lists the living processes below pid. A process that can't be read has just ended.
+func descendants(pid int) []process {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil // no /proc: nothing can be listed
+	}
+	children := map[int][]process{}
+	for _, e := range entries {
+		id, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if parent, p, ok := readStat(id); ok {
+			children[parent] = append(children[parent], p)
+		}
+	}
+	var found []process
+	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
+		for _, p := range children[queue[0]] {
+			found = append(found, p)
+			queue = append(queue, p.pid)
+		}
+	}
+	return found
+}
+
+// readStat reads /proc/PID/stat; zombies count as gone.
+func readStat(pid int) (parent int, p process, ok bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, process{}, false
+	}
+	// The command's name, in parentheses, may hold spaces and parentheses: fields are counted from the last one.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 || fields[0][0] == 'Z' {
+		return 0, process{}, false
+	}
+	parent, err = strconv.Atoi(string(fields[1]))
+	return parent, process{pid: pid, start: string(fields[19])}, err == nil
+}
+
+// killAll sends SIGKILL to those processes that still live.
+func killAll(processes []process) {
+	for _, p := range processes {
+		if _, now, ok := readStat(p.pid); ok && now == p {
+			_ = unix.Kill(p.pid, unix.SIGKILL) // gone in the meantime is as good
+		}
+	}
+}
+
+// killSince kills the processes below this one that weren't there before, until none is left or half a second has gone.
+func killSince(before []process) {
+	old := map[process]bool{}
+	for _, p := range before {
+		old[p] = true
+	}
+	for range 50 {
+		var left []process
+		for _, p := range descendants(os.Getpid()) {
+			if !old[p] {
+				left = append(left, p)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		killAll(left)
+		time.Sleep(10 * time.Millisecond)
+	}
+}

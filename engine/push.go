@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"context"
+	"strings"
+
+	"go.podman.io/buildah"
+	"go.podman.io/storage/pkg/archive"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reference"
+)
+
+// PushOptions say where an image is sent.
+type PushOptions struct {
+	Dest   string // a name at a transport; without one a registry is meant; "" is the image's own first name
+	Format string // "oci", "docker", or "" for the one it has
+}
+
+// Pushed is what became of a push.
+type Pushed struct {
+	Digest    string // of the manifest as it was written, "sha256:…"
+	Reference string // by which it can be had again; with the digest where the transport has such names
+}
+
+// Push copies an image of the store to a registry, an archive or a directory.
+func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushed, error) {
+	if !image.Stored {
+		return nil, failure.New("push", image.label(), "the image was committed to a place outside the store").
+			WithHint("commit it to a name in the store first, then push it from there.")
+	}
+	dest := o.Dest
+	if dest == "" {
+		if len(image.Names) == 0 {
+			return nil, failure.New("push", image.label(), "the image has no name that says where to").
+				WithHint(`say where to: push(image, "docker://registry.example/name:tag")`)
+		}
+		dest = image.Names[0]
+		if strings.HasPrefix(dest, "localhost/") {
+			return nil, failure.New("push", dest, "the image's own name leads to no registry").
+				WithHint(`say where to: push(image, "docker://registry.example/name:tag")`)
+		}
+	}
+	name, err := b.parse(dest)
+	if err != nil {
+		return nil, err
+	}
+	if name.Transport == "" {
+		name.Transport = reference.Registry
+	}
+	ref, system, err := b.destination(name.String())
+	if err != nil {
+		return nil, err
+	}
+	format := ""
+	if o.Format != "" {
+		if format, err = manifestType(o.Format); err != nil {
+			return nil, err
+		}
+	}
+	canonical, digest, err := buildah.Push(ctx, image.ID, ref, buildah.PushOptions{
+		Compression:   archive.Gzip,
+		ManifestType:  format,
+		Store:         b.options.Store.Store,
+		SystemContext: system,
+		MaxRetries:    retries,
+		RetryDelay:    retryDelay,
+	})
+	if err != nil {
+		return nil, explain("push", name.String(), err)
+	}
+	pushed := &Pushed{Digest: digest.String(), Reference: name.String()}
+	if canonical != nil && name.Transport == reference.Registry {
+		pushed.Reference = canonical.String()
+	}
+	return pushed, nil
+}

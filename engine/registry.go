@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reference"
+)
+
+// acceptAnything is the policy that Debian's and Fedora's packages install: signatures are checked for those registries
+// that the user lists, and there is no list on a machine without a policy file.
+const acceptAnything = `{"default":[{"type":"insecureAcceptAnything"}]}`
+
+// systemContext is what the image library knows of this run.
+func systemContext(o Options) (*types.SystemContext, error) {
+	r := o.Registries
+	sys := &types.SystemContext{
+		AuthFilePath:                r.AuthFile,
+		DockerCertPath:              r.CertDir,
+		SignaturePolicyPath:         r.SignaturePolicy,
+		SystemRegistriesConfPath:    r.Conf,
+		SystemRegistriesConfDirPath: r.ConfDir,
+		BigFilesTemporaryDir:        o.TempDir,
+		DockerRegistryUserAgent:     "rlbuild",
+	}
+	if r.TLSVerify != nil {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*r.TLSVerify)
+		sys.OCIInsecureSkipTLSVerify = !*r.TLSVerify
+	}
+	for what, path := range map[string]string{"--authfile": r.AuthFile, "--signature-policy": r.SignaturePolicy,
+		"--registries-conf": r.Conf, "--cert-dir": r.CertDir} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			return nil, failure.New("reading", what, "%w", err).As(failure.Usage).
+				WithHint("give %s the path of an existing file.", what)
+		}
+	}
+	switch _, err := signature.DefaultPolicy(sys); {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist) && r.SignaturePolicy == "":
+		path := filepath.Join(o.TempDir, "policy.json")
+		if err := os.WriteFile(path, []byte(acceptAnything), 0o600); err != nil {
+			return nil, fmt.Errorf("writing the default signature policy: %w", err)
+		}
+		sys.SignaturePolicyPath = path
+	default:
+		return nil, failure.New("reading", "the signature policy", "%w", err).As(failure.Usage).
+			WithHint("mend the file, or name another with --signature-policy.")
+	}
+	return sys, nil
+}
+
+// systemFor is the run's context for one image name: a registry on the loopback interface may be reached over plain HTTP
+// unless the user said otherwise, as Docker has it, since nobody can listen in on it.
+func (b *Builder) systemFor(name reference.Name) *types.SystemContext {
+	sys := *b.system
+	if b.options.Registries.TLSVerify == nil && name.Loopback() {
+		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	}
+	return &sys
+}

@@ -1,0 +1,90 @@
+package script
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// FuzzParse holds that Parse takes any text, and that what it reports lies in the text.
+func FuzzParse(f *testing.F) {
+	for _, file := range []string{"syntax.star", "resolve.star", "eval.star"} {
+		data, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for text := range strings.SplitSeq(string(data), "\n---\n") {
+			f.Add(text)
+		}
+	}
+	f.Add("x = 1\r\n\r\ny = (\r\n'\\\r\n'")
+	f.Add("\ufeff#!/bin/sh\nset -e")
+	dir := f.TempDir()
+	names := predeclared(f)
+	f.Fuzz(func(t *testing.T, source string) {
+		p, err := Parse(Options{Path: "f.star", Dir: dir, Source: []byte(source), Predeclared: names})
+		if err == nil {
+			p.Doc()
+			p.Calls("arg")
+			return
+		}
+		lines := strings.Count(source, "\n") + strings.Count(source, "\r") + 1
+		var problems Problems
+		if !errors.As(err, &problems) {
+			t.Fatalf("%v is not Problems", err)
+		}
+		for _, p := range problems {
+			if p.Pos.Line < 1 || p.Pos.Col < 1 || int(p.Pos.Line) > lines || p.Message == "" {
+				t.Errorf("%+v: outside of the text", p)
+			}
+			if strings.Contains(p.Message, "internal error") {
+				t.Error(p)
+			}
+		}
+	})
+}
+
+// FuzzLexer holds that tokens are pieces of the text, in order, and that positions and offsets agree.
+func FuzzLexer(f *testing.F) {
+	f.Add("x = \"a\\\r\nb\" # c\r\n'''é''' //= r'\\'")
+	f.Fuzz(func(t *testing.T, source string) {
+		last := place{1, 1}
+		for _, token := range lex([]byte(source)) {
+			if token.start.line < last.line || token.start.line == last.line && token.start.col < last.col || token.text == "" {
+				t.Fatalf("token %+v overlaps the one before, which ends at %v", token, last)
+			}
+			if at := offset([]byte(source), token.start.line, token.start.col); !strings.HasPrefix(source[at:], token.text) {
+				t.Fatalf("token %+v is not at offset %d", token, at)
+			}
+			last = token.end
+		}
+	})
+}
+
+// TestLargeSources holds that the largest text of each shape that makes a tree as deep as it is long is parsed, or refused,
+// within Go's stack, which nothing recovers from when it overflows.
+func TestLargeSources(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	for _, shape := range []struct{ start, again, end string }{
+		{"x = 1", "+1", ""},
+		{"x = y", ".b", ""},
+		{"x = y", "()", ""},
+		{"x = ", "(", ""},
+		{"x = ", "-", "1"},
+		{"if 1: pass\n", "elif 1: pass\n", ""},
+		{"", "x=1\n", ""},
+		{"", "y\n", ""},
+	} {
+		n := (maxSource - len(shape.start) - len(shape.end)) / len(shape.again)
+		source := shape.start + strings.Repeat(shape.again, n) + shape.end
+		p, err := Parse(Options{Path: "a.star", Source: []byte(source)})
+		var problems Problems
+		if p == nil && (!errors.As(err, &problems) || len(problems) > maxProblems) {
+			t.Errorf("%q: %d problems, %.100v", shape.again, len(problems), err)
+		}
+	}
+}

@@ -1,0 +1,8 @@
+// Greeter greets.
+package main
+
+import "fmt"
+
+func main() {
+	fmt.Println("good day")
+}

@@ -1,0 +1,13 @@
+#!/bin/sh
+# What examples/debian-nginx/nginx.star does, as people write it today: run in `buildah unshare`, BUILDAH names the command.
+set -eu
+ctr=$("$BUILDAH" from scratch)
+trap '"$BUILDAH" rm "$ctr" >/dev/null' EXIT
+root=$("$BUILDAH" mount "$ctr")
+mmdebstrap --variant=minbase --include=nginx-light bookworm "$root"
+printf 'hello\n' >"$root/var/www/html/index.html"
+chmod 644 "$root/var/www/html/index.html"
+"$BUILDAH" config --entrypoint '["nginx", "-g", "daemon off;"]' --port 80/tcp --label release=bookworm "$ctr"
+"$BUILDAH" run "$ctr" nginx -t
+"$BUILDAH" umount "$ctr" >/dev/null
+"$BUILDAH" commit --quiet "$ctr" localhost/nginx:latest
