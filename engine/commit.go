@@ -34,6 +34,7 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err != nil {
 		return nil, err
 	}
+	b.step("commit " + c.target(o.Name))
 	results, err := c.builder.CommitResults(ctx, dest, buildah.CommitOptions{
 		PreferredManifestType: format,
 		// Layers are compressed on their way out of the machine; the store keeps them as they are.

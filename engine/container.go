@@ -78,6 +78,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the default capabilities: %w", err)
 	}
+	b.step("from_ " + o.Image)
 	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, buildah.BuilderOptions{
 		FromImage:        image,
 		Container:        o.Name,

@@ -48,6 +48,7 @@ func (c *Container) Copy(_ context.Context, o CopyOptions) error {
 			paths[i] += "/." // "the content of", as cp has it
 		}
 	}
+	c.run.step(fmt.Sprintf("%s %s to %s", verb, o.Sources[0].Path, o.Dest))
 	err := c.builder.Add(o.Dest, o.Extract, buildah.AddAndCopyOptions{
 		ContextDir:        root,
 		Chown:             o.Chown,

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -82,7 +81,8 @@ func New(options Options) (*Builder, error) {
 // Close ends the run: what its steps left running is killed, mounts are released and working containers deleted, newest
 // first, and the kept ones are named. All of it is tried; the errors are joined. It is safe to call twice.
 func (b *Builder) Close() error {
-	killAll(descendants(os.Getpid()))
+	killSince(nil)
+	reap()
 	b.mu.Lock()
 	containers, captures := b.containers, b.captures
 	b.containers, b.captures = nil, nil
@@ -112,6 +112,9 @@ func (c *Container) leave() error {
 	c.run.options.Display.Line(fmt.Sprintf("rlbuild: kept container %s (%.12s)", c.Name(), c.ID()))
 	return nil
 }
+
+// step shows a step that prints nothing itself.
+func (b *Builder) step(title string) { b.options.Display.Step(title).Close() }
 
 // capture returns a new capture that lives as long as the run.
 func (b *Builder) capture() *output.Capture {

@@ -51,7 +51,7 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	if ctx.Err() != nil {
 		killSince(before)
 	}
-	result := streams.finish(title, argv)
+	result, _ := streams.finish(title, argv)
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
 	}

@@ -61,6 +61,7 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.step("pull " + o.Image)
 	options := &libimage.PullOptions{}
 	tries, delay := uint(retries), retryDelay
 	options.MaxRetries, options.RetryDelay = &tries, &delay

@@ -75,6 +75,21 @@ func killAll(processes []process) {
 	}
 }
 
+// reap collects the ended children that were handed to this process as their subreaper, so that none is left as a
+// zombie. Nothing else may be waiting for a child: it is for the end of a run.
+func reap() {
+	for range 50 {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return // ECHILD: none left
+		case pid == 0:
+			time.Sleep(10 * time.Millisecond) // killed, and not quite gone
+		}
+	}
+}
+
 // killSince kills the processes below this one that weren't there before, until none is left or half a second has gone.
 func killSince(before []process) {
 	old := map[process]bool{}

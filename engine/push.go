@@ -58,6 +58,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 			return nil, err
 		}
 	}
+	b.step("push " + image.label() + " to " + name.String())
 	canonical, digest, err := buildah.Push(ctx, image.ID, ref, buildah.PushOptions{
 		Compression:   archive.Gzip,
 		ManifestType:  format,

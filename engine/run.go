@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -39,12 +40,17 @@ type Result struct {
 	Code   int      // exit status; 128+n for a command that signal n ended
 	Stdout *output.Capture
 	Stderr *output.Capture
+
+	why *failure.Error // of a command that could not be executed
 }
 
 // Err returns nil for a command that succeeded, else an error with its argv, its status and its last lines.
 func (r *Result) Err() error {
 	if r.Code == 0 {
 		return nil
+	}
+	if r.why != nil {
+		return r.why
 	}
 	e := failure.New("", r.Title, "exited with status %d", r.Code)
 	if r.Code > 128 && r.Code <= 128+64 {
@@ -106,21 +112,46 @@ func (c *Container) Run(ctx context.Context, o RunOptions) (*Result, error) {
 	if c.root != "" {
 		c.builder.MountPoint = c.root // blanked by the library, though our own mount is still held
 	}
-	result := streams.finish(title, argv)
+	result, end := streams.finish(title, argv)
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
+	}
+	if end.reason != "" {
+		return notRun(argv, result, errors.New(end.reason))
 	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
 	case errors.As(err, &exit):
 		result.Code = exitCode(exit)
+		if end.signal != 0 {
+			result.Code = 128 + int(end.signal)
+		}
 	default:
-		e := explain("", title, err)
-		e.Output = result.Stderr.Tail(quotedLines)
-		return nil, e
+		return notRun(argv, result, err)
 	}
 	return result, nil
+}
+
+// notRun explains why a command could not be run in a container. A command that isn't there is a result, as it is for a
+// shell: 127 for one that isn't found, 126 for one that can't be executed.
+func notRun(argv []string, result *Result, err error) (*Result, error) {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+		result.Code = 127
+		result.why = failure.New("", result.Title, "the container has no command %q", argv[0]).
+			WithHint("install it in the container, or give its path; an image without a shell can only run what it holds.")
+		return result, nil
+	case strings.Contains(text, "permission denied"):
+		result.Code = 126
+		result.why = failure.New("", result.Title, "%q is not executable in the container", argv[0]).
+			WithHint("check its permissions: path.chmod(0o755)")
+		return result, nil
+	}
+	e := explain("", result.Title, err)
+	e.Output = result.Stderr.Tail(quotedLines)
+	return nil, e
 }
 
 // namespaces are those that differ from the library's defaults.
@@ -178,6 +209,7 @@ type streams struct {
 	captures       [2]*output.Capture
 	readers        sync.WaitGroup
 	readEnds       []*os.File
+	epilogue       *epilogue // on standard error
 }
 
 func (b *Builder) startStreams(title string) (*streams, error) {
@@ -195,25 +227,29 @@ func (b *Builder) startStreams(title string) (*streams, error) {
 	s.step = b.options.Display.Step(title)
 	for i, r := range s.readEnds {
 		s.captures[i] = b.capture()
-		shown, kept := s.step.Stream(), s.captures[i]
+		var to io.Writer = tee{s.step.Stream(), s.captures[i]}
+		if r == s.readEnds[1] {
+			s.epilogue = &epilogue{next: to}
+			to = s.epilogue
+		}
 		s.readers.Go(func() {
-			// A full disk must not stop the command from being read: what can't be kept is still shown.
-			buffer := make([]byte, 32<<10)
-			for {
-				n, err := r.Read(buffer)
-				_, _ = shown.Write(buffer[:n]) // never fails
-				_, _ = kept.Write(buffer[:n])  // fails for good: Text says so when it is asked
-				if err != nil {
-					return
-				}
-			}
+			_, _ = io.Copy(to, r) // ends with the pipe, or when finish says so
 		})
 	}
 	return s, nil
 }
 
+// tee shows and keeps. A full disk must not stop a command from being read: what can't be kept is still shown, and
+// Capture.Text says what happened when it is asked.
+type tee struct{ shown, kept io.Writer }
+
+func (t tee) Write(p []byte) (int, error) {
+	_, _ = t.kept.Write(p)
+	return t.shown.Write(p)
+}
+
 // finish waits until everything that was printed has been read.
-func (s *streams) finish(title string, argv []string) *Result {
+func (s *streams) finish(title string, argv []string) (*Result, ending) {
 	s.stdout.Close()
 	s.stderr.Close()
 	// A process that outlived the step, and may go on, can still hold the pipes: don't wait for its end.
@@ -224,8 +260,9 @@ func (s *streams) finish(title string, argv []string) *Result {
 	for _, r := range s.readEnds {
 		r.Close()
 	}
+	end := s.epilogue.end()
 	s.step.Close()
-	return &Result{Title: title, Argv: argv, Stdout: s.captures[0], Stderr: s.captures[1]}
+	return &Result{Title: title, Argv: argv, Stdout: s.captures[0], Stderr: s.captures[1]}, end
 }
 
 // CommandLine shows an argv as a shell would read it.

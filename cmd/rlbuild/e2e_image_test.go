@@ -18,7 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// image is the script command `image ARCHIVE TREE [CONFIG]`: writes an OCI archive whose layers hold what the file TREE lists,
+// imageCommand is the script command `image ARCHIVE TREE [CONFIG]`: writes an OCI archive whose layers hold what the file TREE lists,
 // and whose configuration is CONFIG's JSON. No container tool has a say in what the layers hold, so they can hold anything:
 //
 //	dir  MODE UID:GID NAME
@@ -29,7 +29,7 @@ import (
 //	layer
 //
 // "layer" starts the next layer. Fields are separated by one space; TEXT's "\n" becomes a line's end.
-func image(ts *testscript.TestScript, neg bool, args []string) {
+func imageCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: image ARCHIVE TREE [CONFIG]")
 	}

@@ -59,7 +59,7 @@ func TestRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can run this")
 	}
-	run(t, suite{dir: "root", driver: "overlay", root: true})
+	runSuite(t, suite{dir: "root", driver: "overlay", root: true})
 }
 
 // ordinary runs a suite that is about ordinary users.
@@ -73,7 +73,7 @@ func ordinary(t *testing.T, s suite) {
 		}
 		t.Skip(err)
 	}
-	run(t, s)
+	runSuite(t, s)
 }
 
 // namespaces says why this user can't have a user namespace with a range of IDs, or nil.
@@ -91,7 +91,7 @@ func namespaces() error {
 	return nil
 }
 
-func run(t *testing.T, s suite) {
+func runSuite(t *testing.T, s suite) {
 	peer := os.Getenv("RLBUILD_PEER")
 	if peer == "" {
 		t.Fatal("RLBUILD_PEER must name the buildah to compare with; `make test` builds it and sets this")
@@ -124,7 +124,7 @@ func run(t *testing.T, s suite) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
-			"image": image,
+			"image": imageCommand,
 			"clean": clean,
 		},
 	})

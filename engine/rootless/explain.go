@@ -1,6 +1,7 @@
 package rootless
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -39,11 +40,11 @@ func explain(me caller, p plan, said []byte, err error) error {
 	if !p.user {
 		op = "entering a mount namespace"
 	}
-	e := failure.New(op, "", "%w", cause(said, err)).As(failure.Machine)
+	reason := cause(said, err)
 	if why != "" {
-		e.Err = fmt.Errorf("%s", why)
+		reason = errors.New(why)
 	}
-	return e.WithHint("%s", hint)
+	return failure.New(op, "", "%w", reason).WithHint("%s", hint).As(failure.Machine)
 }
 
 // verdict returns what is wrong and the cure; what is wrong is "" when nothing is known to be.
@@ -79,7 +80,7 @@ func (f facts) verdict() (why, hint string) {
 				" or run \"sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\".", f.program)
 	case refused || f.mounts == syscall.EPERM || f.mounts == syscall.EACCES:
 		return "something on this machine refuses new namespaces",
-			"Look for a security module (SELinux, AppArmor, a systemd unit's RestrictNamespaces=) in the kernel log and allow it there."
+			"A chroot does, and so may SELinux, AppArmor or a systemd unit's RestrictNamespaces=; the kernel log names the latter."
 	}
 	return "", "Try \"unshare --user --map-root-user --mount true\": if that fails too, this machine refuses namespaces."
 }

@@ -49,6 +49,9 @@ func depart() (int, error) {
 		said <- text
 	}()
 	if err != nil {
+		if status := exitStatus(cmd.ProcessState); status > 128 && status != 128+int(syscall.SIGKILL) {
+			return status, nil // the terminal's interrupt key; SIGKILL is how the library cleans up
+		}
 		return 0, explain(me, plan, <-said, err)
 	}
 	relay(cmd.Process)
@@ -123,8 +126,11 @@ func (w *warnings) Fire(entry *logrus.Entry) error {
 	return nil
 }
 
-// exitStatus returns what a shell would make of a process's end.
+// exitStatus returns what a shell would make of a process's end, -1 if it never started.
 func exitStatus(state *os.ProcessState) int {
+	if state == nil {
+		return -1
+	}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}

@@ -7,8 +7,11 @@
 package rootless
 
 import (
+	"errors"
 	"os"
 	"runtime"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
 )
 
 // IDMap is one range of a namespace's ID map: Size IDs, from ContainerID on inside, are HostID and so on outside. The
@@ -53,13 +56,23 @@ func Enter(o Options) (*Namespace, error) {
 		note = func(string) {}
 	}
 	if ticket, ok := takeTicket(); ok {
-		return arrive(ticket, note)
+		ns, err := arrive(ticket, note)
+		return ns, asMachine(err)
 	}
 	runtime.LockOSThread() // never unlocked: see above
 	status, err := depart()
 	if err != nil {
-		return nil, err
+		return nil, asMachine(err)
 	}
 	os.Exit(status)
 	panic("unreachable")
+}
+
+// asMachine returns err as a *failure.Error, nil as nil.
+func asMachine(err error) error {
+	if err == nil || errors.As(err, new(*failure.Error)) {
+		return err
+	}
+	return failure.New("entering a namespace", "", "%w", err).As(failure.Machine).
+		WithHint("See that /proc is mounted and that this process may start others.")
 }

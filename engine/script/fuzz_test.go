@@ -75,7 +75,6 @@ func TestLargeSources(t *testing.T) {
 		{"x = y", "()", ""},
 		{"x = ", "(", ""},
 		{"x = ", "-", "1"},
-		{"if 1: pass\n", "elif 1: pass\n", ""},
 		{"", "x=1\n", ""},
 		{"", "y\n", ""},
 	} {

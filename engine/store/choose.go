@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	graphdriver "go.podman.io/storage/drivers"
@@ -18,7 +17,7 @@ import (
 var drivers = []string{"overlay", "vfs", "zfs"}
 
 // slow says what the slow driver costs.
-const slow = "vfs copies the whole root file system for every container and layer"
+const slow = "slow: it copies the whole root file system for every container and layer"
 
 // wish is which drivers to try, and why.
 type wish struct {
@@ -121,16 +120,16 @@ func (w wish) because(a attempt, faults []error) string {
 	case a.driver == "overlay" && a.named:
 		return "works here, mounted by the program that the driver options name"
 	case a.driver == "overlay":
-		return "works here with fuse-overlayfs: " + text(faults)
+		return "works here with fuse-overlayfs, since " + text(faults)
 	case len(faults) > 0:
-		return "is what works here: " + text(faults)
+		return "is what works here, since " + text(faults)
 	}
 	return "comes first in driver_priority of storage.conf"
 }
 
 // sweep removes the empty folders of other drivers from a store that held nothing: one look by an older podman leaves
-// those of vfs, and with them beside overlay's podman and buildah would refuse the store from now on.
-func (w *wish) sweep(chosen Choice) {
+// those of vfs, and podman and buildah would refuse a store with those of overlay beside them.
+func (w *wish) sweep(note func(string), chosen Choice) {
 	if w.reason != "" {
 		return
 	}
@@ -140,7 +139,11 @@ func (w *wish) sweep(chosen Choice) {
 			return false
 		}
 		home.remove()
-		return !exists(home.dir)
+		gone := !exists(home.dir)
+		if gone {
+			note(fmt.Sprintf("%s held the empty folder of the driver %s, which is removed: %s is used", w.root, driver, chosen.Driver))
+		}
+		return gone
 	})
 }
 
@@ -154,7 +157,7 @@ func (w wish) tell(note func(string), chosen Choice) {
 		note(fmt.Sprintf("%s holds the folders of several drivers, %s; %s is used, which %s", w.root, list(w.held), chosen.Driver, reason))
 	}
 	if chosen.Driver == "vfs" && !w.asked {
-		note(fmt.Sprintf("the slow driver is used: vfs %s; %s", chosen.Reason, slow))
+		note(fmt.Sprintf("the store's driver is vfs (%s); it %s", slow, chosen.Reason))
 	}
 }
 
@@ -165,7 +168,7 @@ func (w wish) impossible(faults []error) error {
 		e.Err = fmt.Errorf("no driver works here: %s", text(faults))
 	}
 	if w.asked || w.reason == "" {
-		return e.WithHint("Leave the driver open, ask for vfs (%s), or put the store on another file system with --root.", slow)
+		return e.WithHint("Name no driver, or vfs (%s), or put the store on another file system with --root.", slow)
 	}
 	return e.WithHint("Make the store usable again, install fuse-overlayfs perhaps, or start another one with --root.")
 }
@@ -176,7 +179,7 @@ func text(faults []error) string {
 	for _, fault := range faults {
 		words = append(words, fault.Error())
 	}
-	return strings.Join(words, "; ")
+	return list(words)
 }
 
 // hasEntries reports whether the file holds a JSON list that isn't empty: storage's images.json and layers.json.

@@ -26,9 +26,9 @@ type driverHome struct {
 	run string // below the run root: mounts, and what was found out about the file system
 }
 
-// remove removes what opening the driver in vain has left of it.
+// remove removes what opening the driver leaves when nothing was stored with it: empty folders and a flag.
 func (h driverHome) remove() {
-	for _, name := range []string{".has-mount-program", "l", "dir", ""} {
+	for _, name := range []string{".has-mount-program", "l", "dir", "tempdirs", ""} {
 		_ = os.Remove(filepath.Join(h.dir, name))
 	}
 }
@@ -54,7 +54,7 @@ func (h driverHome) kernelMounts(full bool) error {
 	if !existed {
 		h.remove()
 	}
-	return cannot("the kernel doesn't mount overlay here: " + h.refusal(err))
+	return cannot(fmt.Sprintf("the kernel doesn't mount overlay here (%s)", h.refusal(err)))
 }
 
 // refusal says why the kernel doesn't mount overlay; the library only logs it. err is used when a mount does work.
@@ -107,7 +107,7 @@ func (h driverHome) fuseMounts() (string, error) {
 		return nil
 	})
 	if err != nil {
-		return "", cannot(fmt.Sprintf("%s fails: %v", path, err))
+		return "", cannot(fmt.Sprintf("%s fails (%v)", path, err))
 	}
 	return path, nil
 }
@@ -116,7 +116,7 @@ func (h driverHome) fuseMounts() (string, error) {
 func fuseDevice() error {
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		return cannot(fmt.Sprintf("fuse-overlayfs can't open /dev/fuse: %v", errors.Unwrap(err)))
+		return cannot(fmt.Sprintf("fuse-overlayfs can't open /dev/fuse (%v)", errors.Unwrap(err)))
 	}
 	device.Close()
 	return nil
@@ -126,7 +126,7 @@ func fuseDevice() error {
 func programMounts(program string) error {
 	info, err := os.Stat(program)
 	if err != nil {
-		return cannot(fmt.Sprintf("mount_program %s: %v", program, errors.Unwrap(err)))
+		return cannot(fmt.Sprintf("mount_program %s can't be found (%v)", program, errors.Unwrap(err)))
 	}
 	if info.IsDir() || info.Mode()&0o111 == 0 {
 		return cannot(fmt.Sprintf("mount_program %s isn't a program", program))

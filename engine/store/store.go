@@ -82,7 +82,7 @@ func Open(o Options) (*Store, error) {
 				Driver: a.driver, MountProgram: a.program, Reason: want.because(a, faults),
 				Root: options.GraphRoot, RunRoot: options.RunRoot, Config: config.path,
 			}
-			want.sweep(chosen)
+			want.sweep(note, chosen)
 			want.tell(note, chosen)
 			return &Store{Store: s, Choice: chosen}, nil
 		}
