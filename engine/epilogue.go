@@ -82,6 +82,12 @@ func mayBeEpilogue(line string) bool {
 	return false
 }
 
+// ending is what the withheld lines say.
+type ending struct {
+	signal syscall.Signal // that ended the command, or 0
+	reason string         // why the command could not be run, or ""
+}
+
 // end passes on what turned out to be no line of the library's, and returns what its lines say.
 func (e *epilogue) end() ending {
 	var found ending
