@@ -3,7 +3,6 @@ package builtins
 import (
 	"errors"
 	"io/fs"
-	"path"
 	"strings"
 	"syscall"
 
@@ -95,7 +94,7 @@ print([p.name for p in root.list()])`,
 	}, `root = mount(ctr)
 print([p.name for p in root.glob("etc/*")])`,
 		func(c *call, files *rootfs.FS, name string) (starlark.Value, error) {
-			names, err := files.Glob(path.Join(escapeGlob(name), c.text("pattern")))
+			names, err := files.Glob(escapeGlob(name) + "/" + c.text("pattern"))
 			root := *c.receiver.(*pathValue)
 			root.name = "/"
 			return root.below(names), err

@@ -56,7 +56,7 @@ func (c *call) command() (argv []string, line string, err error) {
 	}
 	argv = c.stringList("cmd")
 	if len(argv) == 0 || argv[0] == "" {
-		return nil, "", c.wrong("cmd", "names no command")
+		return nil, "", c.wrong("cmd", "is empty: its first element names the command")
 	}
 	return argv, "", nil
 }

@@ -82,6 +82,10 @@ var causes = []cause{
 		why:  saying("the registry has had too many requests from here"),
 		hint: "wait, or log in for a higher limit.",
 	}, {
+		when: contains("docker-archive doesn't support modifying existing images"),
+		why:  saying("the file is there already, and images can't be added to a docker-archive"),
+		hint: "remove the file first: path(…).remove(missing_ok = True)",
+	}, {
 		when: contains("server gave HTTP response to HTTPS client"),
 		why:  saying("the registry speaks plain HTTP, and HTTPS is required"),
 		hint: "if you trust the network to it: --tls-verify=false",

@@ -109,11 +109,11 @@ func (b *Builder) imageByID(id string) (*Image, error) {
 
 // Image finds an image of the store by name, ID or the start of one.
 func (b *Builder) Image(name string) (*Image, error) {
-	images, err := b.images(b.system)
+	parsed, err := reference.Parse(name)
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := reference.Parse(name)
+	images, err := b.images(b.system)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"errors"
+	"io"
 
+	"github.com/sirupsen/logrus"
 	"go.podman.io/common/libnetwork/network"
 	nettypes "go.podman.io/common/libnetwork/types"
 	"go.podman.io/common/pkg/config"
@@ -24,7 +26,36 @@ func containerNetwork(s *store.Store) nettypes.ContainerNetwork {
 	if err != nil {
 		return noNetwork{}
 	}
-	return net
+	return quietNetwork{net}
+}
+
+// quietNetwork keeps the helper's log to errors: it takes its level from logrus, under whose name for "nothing" it
+// would print a complaint.
+type quietNetwork struct{ nettypes.ContainerNetwork }
+
+func (n quietNetwork) Setup(path string, o nettypes.SetupOptions) (map[string]nettypes.StatusBlock, error) {
+	defer raiseLevel()()
+	return n.ContainerNetwork.Setup(path, o)
+}
+
+func (n quietNetwork) Teardown(path string, o nettypes.TeardownOptions) error {
+	defer raiseLevel()()
+	return n.ContainerNetwork.Teardown(path, o)
+}
+
+// raiseLevel lets logrus say errors until the returned function is called, without printing them.
+func raiseLevel() (restore func()) {
+	logger := logrus.StandardLogger()
+	level, out := logger.GetLevel(), logger.Out
+	if level >= logrus.ErrorLevel {
+		return func() {}
+	}
+	logger.SetOutput(io.Discard)
+	logger.SetLevel(logrus.ErrorLevel)
+	return func() {
+		logger.SetLevel(level)
+		logger.SetOutput(out)
+	}
 }
 
 // noNetwork is a network that has nothing and can set up nothing.

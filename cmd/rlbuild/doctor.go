@@ -71,7 +71,7 @@ func examine(std streams, f *flags) (findings []finding, err error) {
 	}
 	network := finding{Name: "network", OK: isolation.Network == "private", Found: isolation.Network}
 	if !network.OK {
-		network.Cure = "steps share the host's network; install a current passt (pasta) for a private one."
+		network.Cure = "steps share the host's network; a private one takes a current passt (pasta), or netavark for root."
 	}
 	if passed := strings.Join(isolation.Passed, "; "); passed != "" {
 		runtime.Found += " (" + passed + ")"

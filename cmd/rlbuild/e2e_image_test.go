@@ -182,6 +182,8 @@ func writeArchive(name string, config v1.ImageConfig, layers [][]entry) error {
 		return err
 	}
 	files := []entry{
+		{Header: tar.Header{Typeflag: tar.TypeDir, Name: "blobs/", Mode: 0o755}},
+		{Header: tar.Header{Typeflag: tar.TypeDir, Name: "blobs/sha256/", Mode: 0o755}},
 		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "oci-layout", Mode: 0o644}, data: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
 		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "index.json", Mode: 0o644}, data: listing},
 	}
@@ -189,6 +191,10 @@ func writeArchive(name string, config v1.ImageConfig, layers [][]entry) error {
 		files = append(files, entry{
 			Header: tar.Header{Typeflag: tar.TypeReg, Name: "blobs/sha256/" + sum.Encoded(), Mode: 0o644}, data: data,
 		})
+	}
+	// Peers unpack the archive itself with its owners, outside a namespace too: they have to be the caller.
+	for i := range files {
+		files[i].Uid, files[i].Gid = os.Getuid(), os.Getgid()
 	}
 	archive, err := packLayer(files)
 	if err != nil {

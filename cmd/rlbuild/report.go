@@ -43,6 +43,6 @@ func report(w io.Writer, err error) {
 
 func hint(w io.Writer, text string) {
 	if text != "" {
-		fmt.Fprintf(w, "hint: %s\n", text)
+		fmt.Fprintf(w, "hint: %s\n", strings.TrimSuffix(text, "."))
 	}
 }

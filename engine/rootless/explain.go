@@ -53,12 +53,15 @@ func (f facts) verdict() (why, hint string) {
 		" --security-opt apparmor=unconfined), or build outside of it."
 	refused := f.user == syscall.EPERM || f.user == syscall.EACCES
 	switch {
-	case f.sysctl("user.max_user_namespaces") == "0":
+	case f.user == syscall.ENOSPC && f.sysctl("user.max_user_namespaces") == "0":
 		return "user namespaces are turned off (user.max_user_namespaces is 0)",
 			"Run \"sysctl -w user.max_user_namespaces=15000\" as root, and write it to a file in /etc/sysctl.d to keep it."
 	case f.user == syscall.ENOSPC || f.user == syscall.EUSERS:
 		return fmt.Sprintf("there are too many user namespaces (user.max_user_namespaces is %s; no more than 32 inside each other)",
 				f.sysctl("user.max_user_namespaces")),
+			"End what holds them, or raise the limit with sysctl as root."
+	case f.user == 0 && f.mounts == syscall.ENOSPC:
+		return fmt.Sprintf("there are too many mount namespaces (user.max_mnt_namespaces is %s)", f.sysctl("user.max_mnt_namespaces")),
 			"End what holds them, or raise the limit with sysctl as root."
 	case f.user == syscall.EINVAL || f.user == syscall.ENOSYS:
 		return "this kernel has no user namespaces", "Use a kernel built with CONFIG_USER_NS."

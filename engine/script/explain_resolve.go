@@ -26,8 +26,8 @@ var elsewhere = map[string]string{
 
 // rules are hints for the resolver's messages, by how they start.
 var rules = []struct{ prefix, hint string }{
-	{"if statement not within", "a library only defines; put the if into a function, or choose a value with a if condition else b"},
-	{"for loop not within", "a library only defines; put the loop into a function, or make a list with [f(x) for x in xs]"},
+	{"if statement not within", "a library only defines; put it into a function, or choose a value with a if condition else b"},
+	{"for loop not within", "a library only defines; put it into a function, or make a list with [f(x) for x in xs]"},
 	{"while loops", "write for _ in range(n): and leave it with break"},
 	{"return statement not within", `fail("message") ends a script early; return belongs in a def`},
 	{"load statement within", "write load at the top level, outside of if, for and def"},

@@ -166,7 +166,8 @@ func (l *loader) load(f *file, statement *syntax.LoadStmt) *file {
 	library.dir = filepath.Dir(file)
 	var err error
 	if library.source, err = readSource(file); err != nil {
-		f.report(pos, fmt.Sprintf("load %q: reading %s: %v", module, library.name, cause(err)), l.missing(module, file, err))
+		message := fmt.Sprintf("load %q: reading %s: %v", module, library.name, cause(err))
+		f.report(pos, message, l.missing(module, file, err))
 		return nil
 	}
 	l.parse(library)
@@ -178,7 +179,8 @@ func locate(rel, module string) (at, message, hint string) {
 	refuse := func(why, hint string) (string, string, string) {
 		return "", fmt.Sprintf("load %q: %s", module, why), hint
 	}
-	const forms = `name a file relative to this one, as in load("lib/x.star", "f"), or from the script's directory, as in load("//lib/x.star", "f")`
+	const forms = `name a file relative to this one, as in load("lib/x.star", "f"), ` +
+		`or from the script's directory, as in load("//lib/x.star", "f")`
 	switch {
 	case module == "":
 		return refuse("no file is named", forms)
@@ -211,8 +213,11 @@ func (l *loader) missing(module, file string, err error) string {
 	if near := nearFile(file); near != "" {
 		return fmt.Sprintf("did you mean %q?", module[:strings.LastIndex(module, "/")+1]+near)
 	}
-	if info, err := os.Stat(filepath.Join(l.opts.Dir, filepath.FromSlash(module))); err == nil && info.Mode().IsRegular() {
-		return fmt.Sprintf(`did you mean "//%s"? Names without // are relative to the file that loads them.`, strings.TrimLeft(module, "/"))
+	if !filepath.IsLocal(module) {
+		return ""
+	}
+	if info, err := os.Stat(filepath.Join(l.opts.Dir, module)); err == nil && info.Mode().IsRegular() {
+		return fmt.Sprintf(`did you mean "//%s"? Names without // are relative to the file that loads them`, module)
 	}
 	return ""
 }

@@ -7,7 +7,8 @@ root=$("$BUILDAH" mount "$ctr")
 mmdebstrap --variant=minbase --include=nginx-light bookworm "$root"
 printf 'hello\n' >"$root/var/www/html/index.html"
 chmod 644 "$root/var/www/html/index.html"
-"$BUILDAH" config --entrypoint '["nginx", "-g", "daemon off;"]' --port 80/tcp --label release=bookworm "$ctr"
+sed -i 's/80 default_server/8080 default_server/' "$root/etc/nginx/sites-available/default"
+"$BUILDAH" config --entrypoint '["nginx", "-g", "daemon off;"]' --port 8080/tcp --label release=bookworm "$ctr"
 "$BUILDAH" run "$ctr" nginx -t
 "$BUILDAH" umount "$ctr" >/dev/null
 "$BUILDAH" commit --quiet "$ctr" localhost/nginx:latest
