@@ -35,14 +35,14 @@ jobs = arg("jobs", default = 2)`,
 		text, given := c.session.options.Args[name]
 		if !given {
 			if !optional {
-				return nil, failure.New("argument", name, "was not given, and has no default").As(failure.Usage).
+				return nil, failure.New("argument", name, "was not given, and has no default").WithKind(failure.Usage).
 					WithHint("give it behind the script: %s=…", name)
 			}
 			return fallback, nil
 		}
 		value, err := convert(text, fallback)
 		if err != nil {
-			return nil, failure.New("argument", name, "%q is not %s", text, err).As(failure.Usage).
+			return nil, failure.New("argument", name, "%q is not %s", text, err).WithKind(failure.Usage).
 				WithHint("rlbuild %s --help lists the arguments.", c.session.options.Script)
 		}
 		return value, nil

@@ -23,6 +23,9 @@ type Isolation struct {
 	runtimeArgs []string
 }
 
+// Isolations lists what Options.Isolation can be.
+func Isolations() []string { return []string{"oci", "rootless", "chroot"} }
+
 // runtimes are the OCI runtimes looked for in PATH, the quicker first.
 var runtimes = []string{"crun", "runc"}
 
@@ -56,13 +59,8 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 	if unshare.IsRootless() {
 		oci = &Isolation{Kind: "rootless", kind: define.IsolationOCIRootless}
 	}
-	switch b.options.Isolation {
-	case "", "default", "oci", "rootless":
-	case "chroot":
+	if b.options.Isolation == "chroot" {
 		return chroot, nil
-	default:
-		return nil, failure.New("isolation", fmt.Sprintf("%q", b.options.Isolation), "is none of oci, rootless, chroot").
-			As(failure.Usage)
 	}
 	candidates := runtimes
 	if b.options.Runtime != "" {
@@ -89,7 +87,7 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 		oci.Passed = passed
 		return oci, nil
 	}
-	if asked := b.options.Isolation; asked == "oci" || asked == "rootless" || b.options.Runtime != "" {
+	if asked := b.options.Isolation; asked != "" || b.options.Runtime != "" {
 		return nil, failure.New("isolation", asked, "no OCI runtime works here: %s", strings.Join(passed, "; ")).
 			As(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
 	}

@@ -40,7 +40,7 @@ func systemContext(o Options) (*types.SystemContext, error) {
 			continue
 		}
 		if _, err := os.Stat(path); err != nil {
-			return nil, failure.New("reading", what, "%w", err).As(failure.Usage).
+			return nil, failure.New("reading", what, "%w", err).WithKind(failure.Usage).
 				WithHint("give %s the path of an existing file.", what)
 		}
 	}
@@ -53,7 +53,7 @@ func systemContext(o Options) (*types.SystemContext, error) {
 		}
 		sys.SignaturePolicyPath = path
 	default:
-		return nil, failure.New("reading", "the signature policy", "%w", err).As(failure.Usage).
+		return nil, failure.New("reading", "the signature policy", "%w", err).WithKind(failure.Usage).
 			WithHint("mend the file, or name another with --signature-policy.")
 	}
 	return sys, nil

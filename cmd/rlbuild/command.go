@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -13,6 +14,7 @@ import (
 	"go.podman.io/buildah/define"
 
 	"github.com/rlbuild/rlbuild/builtins"
+	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/script"
 )
@@ -127,6 +129,13 @@ func (f *flags) check() error {
 			*variable.target = os.Getenv(variable.name)
 		}
 	}
+	if !f.changed("isolation") && f.isolation == "rootless" {
+		f.isolation = "" // buildah unshare sets it for all that it starts: no wish of the user's, and our first choice anyway
+	}
+	if f.isolation != "" && !slices.Contains(engine.Isolations(), f.isolation) {
+		return failure.New("--isolation", fmt.Sprintf("%q", f.isolation), "is none of %s",
+			strings.Join(engine.Isolations(), ", ")).WithKind(failure.Usage)
+	}
 	for _, path := range []*string{&f.root, &f.runRoot, &f.authFile, &f.certDir, &f.signaturePolicy, &f.registriesConf,
 		&f.registriesConfDir} {
 		if *path == "" {
@@ -134,7 +143,7 @@ func (f *flags) check() error {
 		}
 		absolute, err := filepath.Abs(*path)
 		if err != nil {
-			return failure.New("path", *path, "%w", err).As(failure.Usage)
+			return failure.New("path", *path, "%w", err).WithKind(failure.Usage)
 		}
 		*path = absolute
 	}
@@ -142,7 +151,7 @@ func (f *flags) check() error {
 	level, err := logrus.ParseLevel(f.logLevel)
 	if err != nil || level < logrus.ErrorLevel {
 		return failure.New("--log-level", fmt.Sprintf("%q", f.logLevel), "is none of %s", strings.Join(levels, ", ")).
-			As(failure.Usage)
+			WithKind(failure.Usage)
 	}
 	if level >= logrus.DebugLevel {
 		logrus.SetLevel(level)
@@ -161,7 +170,7 @@ func (f *flags) says(level logrus.Level) bool {
 
 // flagError adds a near name to an unknown flag.
 func flagError(command *cobra.Command, err error) error {
-	e := failure.New("", "", "%w", err).As(failure.Usage)
+	e := failure.New("", "", "%w", err).WithKind(failure.Usage)
 	name, found := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !found {
 		return e.WithHint("rlbuild --help lists the flags.")
@@ -195,7 +204,7 @@ func helpCommand() *cobra.Command {
 					return sub.Help()
 				}
 			}
-			e := failure.New("help", args[0], "there is no builtin or command of that name").As(failure.Usage)
+			e := failure.New("help", args[0], "there is no builtin or command of that name").WithKind(failure.Usage)
 			if near := script.Nearest(args[0], builtins.Names()); near != "" {
 				return e.WithHint("did you mean %s?", near)
 			}

@@ -64,6 +64,12 @@ func TestRoot(t *testing.T) {
 
 // ordinary runs a suite that is about ordinary users.
 func ordinary(t *testing.T, s suite) {
+	needUser(t)
+	runSuite(t, s)
+}
+
+// needUser skips the test for root, and where an ordinary user has no namespaces: but there it fails if it has to.
+func needUser(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("an ordinary user runs this; `make test` takes one when root calls it")
 	}
@@ -73,7 +79,6 @@ func ordinary(t *testing.T, s suite) {
 		}
 		t.Skip(err)
 	}
-	runSuite(t, s)
 }
 
 // namespaces says why this user can't have a user namespace with a range of IDs, or nil.
@@ -92,6 +97,13 @@ func namespaces() error {
 }
 
 func runSuite(t *testing.T, s suite) {
+	params := s.params(t)
+	params.Dir = filepath.Join("../../testdata", s.dir)
+	testscript.Run(t, params)
+}
+
+// params are what the scripts of a suite run with; which scripts those are is the caller's to add.
+func (s suite) params(t *testing.T) testscript.Params {
 	peer := os.Getenv("RLBUILD_PEER")
 	if peer == "" {
 		t.Fatal("RLBUILD_PEER must name the buildah to compare with; `make test` builds it and sets this")
@@ -111,8 +123,7 @@ func runSuite(t *testing.T, s suite) {
 		// The examples compile Go programs; nothing is fetched, and what is compiled once serves every script.
 		"GOCACHE=" + goCache(), "GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=",
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:                filepath.Join("../../testdata", s.dir),
+	return testscript.Params{
 		RequireUniqueNames: true,
 		Setup:              func(env *testscript.Env) error { return prepare(env, s, shared) },
 		Condition: func(cond string) (bool, error) {
@@ -127,7 +138,7 @@ func runSuite(t *testing.T, s suite) {
 			"image": imageCommand,
 			"clean": clean,
 		},
-	})
+	}
 }
 
 // prepare gives a script a home, a store, and registries of its own, and has them removed when it ends.

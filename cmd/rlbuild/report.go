@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/script"
@@ -41,8 +43,14 @@ func report(w io.Writer, err error) {
 	hint(w, failure.HintOf(err))
 }
 
+// hint prints what to do, in the style of the messages: lower case, no full stop.
 func hint(w io.Writer, text string) {
-	if text != "" {
-		fmt.Fprintf(w, "hint: %s\n", strings.TrimSuffix(text, "."))
+	if text == "" {
+		return
 	}
+	first, size := utf8.DecodeRuneInString(text)
+	if second, _ := utf8.DecodeRuneInString(text[size:]); unicode.IsLower(second) {
+		text = string(unicode.ToLower(first)) + text[size:]
+	}
+	fmt.Fprintf(w, "hint: %s\n", strings.TrimSuffix(text, "."))
 }

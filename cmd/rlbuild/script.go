@@ -76,7 +76,7 @@ func runScript(std streams, f *flags, args []string) error {
 		}
 		source, err := io.ReadAll(os.Stdin)
 		if err != nil {
-			return failure.New("reading", "the script from standard input", "%w", err).As(failure.Usage)
+			return failure.New("reading", "the script from standard input", "%w", err).WithKind(failure.Usage)
 		}
 		j.source = append([]byte{}, source...)
 	}
@@ -106,7 +106,7 @@ func (j *job) locate() error {
 	}
 	dir, err := filepath.Abs(file)
 	if err != nil {
-		return failure.New("finding", "the current directory", "%w", err).As(failure.Usage)
+		return failure.New("finding", "the current directory", "%w", err).WithKind(failure.Usage)
 	}
 	j.dir = dir
 	return nil
@@ -121,7 +121,7 @@ func (j *job) parseArgs(args []string) error {
 		}
 		name, value, found := strings.Cut(arg, "=")
 		if !found || name == "" {
-			e := failure.New("argument", fmt.Sprintf("%q", arg), "is not NAME=VALUE").As(failure.Usage)
+			e := failure.New("argument", fmt.Sprintf("%q", arg), "is not NAME=VALUE").WithKind(failure.Usage)
 			if strings.HasPrefix(arg, "-") {
 				return e.WithHint("flags of rlbuild go in front of the script; a script's own arguments are NAME=VALUE.")
 			}
@@ -180,7 +180,7 @@ func (j *job) checkArgs(program *script.Program) error {
 	var names []string
 	for _, a := range arguments(program) {
 		if a.name == "" {
-			return failure.New("arg", "", "%s: the argument's name is not a literal string", a.pos).As(failure.Usage).
+			return failure.New("arg", "", "%s: the argument's name is not a literal string", a.pos).WithKind(failure.Usage).
 				WithHint("write the name out, so that --help can list it.")
 		}
 		names = append(names, a.name)
@@ -189,7 +189,7 @@ func (j *job) checkArgs(program *script.Program) error {
 		if slices.Contains(names, name) {
 			continue
 		}
-		e := failure.New("argument", name, "the script has none of that name").As(failure.Usage)
+		e := failure.New("argument", name, "the script has none of that name").WithKind(failure.Usage)
 		if near := script.Nearest(name, names); near != "" {
 			return e.WithHint("did you mean %s?", near)
 		}
@@ -235,12 +235,17 @@ func joined(err, more error) error {
 	return errors.Join(err, more)
 }
 
-// catchSignals stops the run at the first INT, TERM or HUP. Later ones change nothing: a terminal's Ctrl-C arrives twice
+// catchSignals stops the run at the first INT, TERM, HUP or QUIT. Later ones change nothing: a terminal's Ctrl-C arrives twice
 // anyway, and the cleaning must not be cut short. SIGPIPE comes as an error of the write that caused it. The returned
 // function ends the catching.
 func catchSignals(stop context.CancelCauseFunc) func() {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(signals, syscall.SIGPIPE)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		if !signal.Ignored(s) { // as nohup and a shell's "&" leave them
+			signal.Notify(signals, s)
+		}
+	}
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -265,7 +270,7 @@ func sourceDateEpoch() (*time.Time, error) {
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return nil, failure.New("SOURCE_DATE_EPOCH", fmt.Sprintf("%q", text), "is no number of seconds").As(failure.Usage)
+		return nil, failure.New("SOURCE_DATE_EPOCH", fmt.Sprintf("%q", text), "is no number of seconds").WithKind(failure.Usage)
 	}
 	t := time.Unix(seconds, 0).UTC()
 	return &t, nil

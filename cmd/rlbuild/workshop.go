@@ -87,7 +87,7 @@ func makeTempDir() (string, error) {
 	}
 	dir, err := os.MkdirTemp(parent, "rlbuild-")
 	if err != nil {
-		return "", failure.New("making", "a temporary directory in "+parent, "%w", errors.Unwrap(err)).As(failure.Machine).
+		return "", failure.New("making", "a temporary directory in "+parent, "%w", errors.Unwrap(err)).WithKind(failure.Machine).
 			WithHint("name a directory of your own in TMPDIR.")
 	}
 	return dir, os.Setenv("TMPDIR", dir)

@@ -68,8 +68,8 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
-// As sets the kind and returns the same error.
-func (e *Error) As(kind Kind) *Error {
+// WithKind sets the kind and returns the same error.
+func (e *Error) WithKind(kind Kind) *Error {
 	e.Kind = kind
 	return e
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestStatus(t *testing.T) {
-	usage := New("reading", "x.star", "no such file").As(Usage)
+	usage := New("reading", "x.star", "no such file").WithKind(Usage)
 	for _, tc := range []struct {
 		err  error
 		want int
@@ -18,7 +18,7 @@ func TestStatus(t *testing.T) {
 		{New("run", "false", "exited with status 7"), 1},
 		{usage, 2},
 		{New("loading", "x.star", "%w", usage), 2},
-		{fmt.Errorf("wrapped: %w", New("", "", "no namespaces").As(Machine)), 3},
+		{fmt.Errorf("wrapped: %w", New("", "", "no namespaces").WithKind(Machine)), 3},
 		{&Error{Err: errors.New("interrupted"), Kind: Interrupted, Signal: 15}, 143},
 	} {
 		if got := Status(tc.err); got != tc.want {

@@ -117,6 +117,19 @@ func TestEnterStatus(t *testing.T) {
 	})
 }
 
+// TestEnterHoldsStandardErrorBack checks that nothing which the program itself says before Enter gets lost.
+func TestEnterHoldsStandardErrorBack(t *testing.T) {
+	_, _ = inReport(t, testCommand(t, nil, "report"))
+	res := finish(t, testCommand(t, nil, "early"))
+	if res.status != 0 || !strings.Contains(res.stderr, "before Enter\n") || !strings.Contains(res.stderr, "after Enter\n") {
+		t.Errorf("status %d, %q", res.status, res.stderr)
+	}
+	res = finish(t, testCommand(t, nil, "early end"))
+	if res.status != 2 || res.stderr != "before Enter\n" {
+		t.Errorf("status %d, %q", res.status, res.stderr)
+	}
+}
+
 func TestEnterPassesSignals(t *testing.T) {
 	for _, s := range []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,

@@ -44,7 +44,7 @@ func explain(me caller, p plan, said []byte, err error) error {
 	if why != "" {
 		reason = errors.New(why)
 	}
-	return failure.New(op, "", "%w", reason).WithHint("%s", hint).As(failure.Machine)
+	return failure.New(op, "", "%w", reason).WithHint("%s", hint).WithKind(failure.Machine)
 }
 
 // verdict returns what is wrong and the cure; what is wrong is "" when nothing is known to be.

@@ -51,6 +51,12 @@ func TestMain(m *testing.M) {
 
 // inside enters and does what mode says.
 func inside(mode string) int {
+	if _, inner := os.LookupEnv(ticketName); inner && strings.HasPrefix(mode, "early") {
+		fmt.Fprintln(os.Stderr, "before Enter")
+		if mode == "early end" {
+			return 2
+		}
+	}
 	ns, err := Enter(Options{Note: func(line string) { fmt.Fprintln(os.Stderr, "note:", line) }})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\nhint: %s\n", err, failure.HintOf(err))
@@ -82,6 +88,7 @@ var programs = map[string]func(*Namespace) int{
 		_ = json.NewEncoder(os.Stdout).Encode(r)
 		return 0
 	},
+	"early":     func(*Namespace) int { fmt.Fprintln(os.Stderr, "after Enter"); return 0 },
 	"seven":     func(*Namespace) int { return 7 },
 	"terminate": func(*Namespace) int { _ = unix.Kill(os.Getpid(), unix.SIGTERM); select {} },
 	"again": func(*Namespace) int {

@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// setupFailed is the status with which the library's set-up code ends a process that it can't move.
+const setupFailed = 1
+
 // depart starts the program inside, waits for it and returns the status to exit with. An error means that it never got
 // as far as Enter.
 func depart() (int, error) {
@@ -64,10 +67,16 @@ func depart() (int, error) {
 	state.Close()
 
 	text, entered := bytes.CutSuffix(<-said, []byte{enteredMark})
+	if entered {
+		_, _ = os.Stderr.Write(text)
+	}
 	err = cmd.Wait()
 	status := exitStatus(cmd.ProcessState)
-	if !entered && status == 1 {
+	if !entered && status == setupFailed {
 		return 0, explain(me, plan, text, err)
+	}
+	if !entered { // the program itself ended before it came to Enter
+		_, _ = os.Stderr.Write(text)
 	}
 	return status, nil
 }

@@ -139,7 +139,7 @@ func helperFault() (reason, cure string) {
 
 // helperRefused says why one ID is all there is when newuidmap or newgidmap was there and failed. warning is the library's.
 func helperRefused(me caller, warning string) (reason, cure string) {
-	return strings.TrimPrefix(warning, "Error "),
+	return strings.TrimRight(strings.TrimPrefix(warning, "Error "), ": "), // with nothing after the colon when it said nothing
 		fmt.Sprintf("Check the ranges of %s in /etc/subuid and /etc/subgid.", me.name)
 }
 

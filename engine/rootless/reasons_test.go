@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,10 +102,17 @@ func TestEnterAsRootWithoutPrivilege(t *testing.T) {
 		t.Skip("for root")
 	}
 	r, _ := inReport(t, testCommand(t, nil, "unprivileged,report"))
-	out := look()
-	if r.UserNS == out.UserNS || r.UIDMap != out.UIDMap || r.GIDMap != out.GIDMap {
-		t.Errorf("namespace %s, maps %s and %s; want another one than %s with %s and %s",
-			r.UserNS, r.UIDMap, r.GIDMap, out.UserNS, out.UIDMap, out.GIDMap)
+	uids, gids, err := unshare.GetHostIDMappings("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.UserNS == look().UserNS || len(r.UIDs) != len(uids) || len(r.GIDs) != len(gids) {
+		t.Errorf("namespace %s, maps %v and %v; want a new one with %v and %v", r.UserNS, r.UIDs, r.GIDs, uids, gids)
+	}
+	for _, m := range append(r.UIDs, r.GIDs...) {
+		if m.ContainerID != m.HostID {
+			t.Errorf("%v maps IDs to other ones", m)
+		}
 	}
 	if r.SingleID {
 		t.Error("SingleID is set")

@@ -73,6 +73,6 @@ func asMachine(err error) error {
 	if err == nil || errors.As(err, new(*failure.Error)) {
 		return err
 	}
-	return failure.New("entering a namespace", "", "%w", err).As(failure.Machine).
+	return failure.New("entering a namespace", "", "%w", err).WithKind(failure.Machine).
 		WithHint("See that /proc is mounted and that this process may start others.")
 }

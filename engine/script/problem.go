@@ -41,7 +41,7 @@ func (ps Problems) Error() string {
 }
 
 func (ps Problems) failure() error {
-	err := (&failure.Error{Err: ps}).As(failure.Usage)
+	err := (&failure.Error{Err: ps}).WithKind(failure.Usage)
 	for _, p := range ps {
 		if p.Hint != "" {
 			err.Hint = p.Hint

@@ -225,7 +225,7 @@ func TestNames(t *testing.T) {
 
 func TestCancelledBeforeStart(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel((&failure.Error{Err: errors.New("interrupted"), Signal: 2}).As(failure.Interrupted))
+	cancel((&failure.Error{Err: errors.New("interrupted"), Signal: 2}).WithKind(failure.Interrupted))
 	p, err := Parse(Options{Path: "-", Source: []byte("fail('it ran')")})
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestCancel(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() {
-		cancel((&failure.Error{Err: errors.New("interrupted"), Signal: 15}).As(failure.Interrupted))
+		cancel((&failure.Error{Err: errors.New("interrupted"), Signal: 15}).WithKind(failure.Interrupted))
 	})
 	start := time.Now()
 	err = p.Run(ctx)

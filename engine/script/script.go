@@ -105,7 +105,7 @@ func readSource(path string) ([]byte, error) {
 
 // unreadable explains why the entry script can't be read.
 func unreadable(path string, err error) error {
-	failed := (&failure.Error{Op: "reading", Subject: path, Err: cause(err)}).As(failure.Usage)
+	failed := (&failure.Error{Op: "reading", Subject: path, Err: cause(err)}).WithKind(failure.Usage)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return failed
 	}

@@ -69,7 +69,7 @@ func choose(given string, options types.StoreOptions, c configuration) (wish, er
 		name = canonical(name)
 		if !slices.Contains(drivers, name) {
 			return wish{}, failure.New("opening the store", options.GraphRoot, "driver %q %s, and there is none", name, reason).
-				WithHint("The drivers are %s.", list(drivers)).As(failure.Usage)
+				WithHint("The drivers are %s.", list(drivers)).WithKind(failure.Usage)
 		}
 		w.drivers, w.reason, w.asked = []string{name}, reason, true
 	case len(images) > 0:
@@ -149,12 +149,16 @@ func (w *wish) sweep(note func(string), chosen Choice) {
 
 // tell notes what the user should know about the choice, each thing once and in one line.
 func (w wish) tell(note func(string), chosen Choice) {
-	if len(w.held) > 1 && !w.quiet {
+	held := w.held
+	if !slices.Contains(held, chosen.Driver) { // it was made just now
+		held = append([]string{chosen.Driver}, held...)
+	}
+	if len(held) > 1 && !w.quiet {
 		reason := w.reason
 		if reason == "" {
 			reason = "is the faster one"
 		}
-		note(fmt.Sprintf("%s holds the folders of several drivers, %s; %s is used, which %s", w.root, list(w.held), chosen.Driver, reason))
+		note(fmt.Sprintf("%s holds the folders of several drivers, %s; %s is used, which %s", w.root, list(held), chosen.Driver, reason))
 	}
 	if chosen.Driver == "vfs" && !w.asked {
 		note(fmt.Sprintf("the store's driver is vfs (%s); it %s", slow, chosen.Reason))
@@ -163,7 +167,7 @@ func (w wish) tell(note func(string), chosen Choice) {
 
 // impossible is the failure when no attempt worked.
 func (w wish) impossible(faults []error) error {
-	e := failure.New("opening the store", w.root, "%s %s, but %s", w.drivers[0], w.reason, text(faults)).As(failure.Machine)
+	e := failure.New("opening the store", w.root, "%s %s, but %s", w.drivers[0], w.reason, text(faults)).WithKind(failure.Machine)
 	if w.reason == "" {
 		e.Err = fmt.Errorf("no driver works here: %s", text(faults))
 	}

@@ -70,8 +70,8 @@ func TestTwoDriversFolders(t *testing.T) {
 				conf(t, c.conf)
 			}
 			s := p.open(t)
-			if s.Driver != c.want || !strings.HasPrefix(s.Reason, c.reason) {
-				t.Errorf("driver %s, which %s; want %s, which %s", s.Driver, s.Reason, c.want, c.reason)
+			if s.Choice.Driver != c.want || !strings.HasPrefix(s.Choice.Reason, c.reason) {
+				t.Errorf("driver %s, which %s; want %s, which %s", s.Choice.Driver, s.Choice.Reason, c.want, c.reason)
 			}
 			if len(p.notes) != len(c.notes) {
 				t.Fatalf("notes are %q, want %q", p.notes, c.notes)
@@ -90,8 +90,8 @@ func TestSweepLeavesWhatIsInUse(t *testing.T) {
 	p := newPlace(t)
 	p.file(t, "vfs/dir/abc/file", "text")
 	s := p.open(t)
-	if s.Driver != "overlay" || !exists(filepath.Join(p.Root, "vfs/dir/abc/file")) {
-		t.Errorf("driver %s, the folder is there: %v", s.Driver, exists(filepath.Join(p.Root, "vfs/dir/abc/file")))
+	if s.Choice.Driver != "overlay" || !exists(filepath.Join(p.Root, "vfs/dir/abc/file")) {
+		t.Errorf("driver %s, the folder is there: %v", s.Choice.Driver, exists(filepath.Join(p.Root, "vfs/dir/abc/file")))
 	}
 	if len(p.notes) != 1 || !strings.Contains(p.notes[0], "overlay is used, which is the faster one") {
 		t.Errorf("notes are %q", p.notes)
@@ -120,9 +120,9 @@ func TestOverlayWhereTheKernelRefuses(t *testing.T) {
 		t.Setenv("PATH", "/nonexistent")
 		p := onOverlay(t)
 		s := p.open(t)
-		if s.Driver != "vfs" || !strings.Contains(s.Reason, "the kernel doesn't mount overlay here (overlayfs can't be the upper") ||
-			!strings.Contains(s.Reason, "fuse-overlayfs isn't installed") {
-			t.Errorf("driver %s, which %s", s.Driver, s.Reason)
+		if s.Choice.Driver != "vfs" || !strings.Contains(s.Choice.Reason, "the kernel doesn't mount overlay here (overlayfs can't be the upper") ||
+			!strings.Contains(s.Choice.Reason, "fuse-overlayfs isn't installed") {
+			t.Errorf("driver %s, which %s", s.Choice.Driver, s.Choice.Reason)
 		}
 		if len(p.notes) != 1 || !strings.Contains(p.notes[0], "vfs (slow: ") {
 			t.Errorf("notes are %q", p.notes)
@@ -150,11 +150,11 @@ func TestOverlayWhereTheKernelRefuses(t *testing.T) {
 	t.Run("fuse", func(t *testing.T) {
 		p := onOverlay(t)
 		s := p.open(t)
-		if s.Driver == "vfs" {
-			t.Skipf("no fuse-overlayfs here: %s", s.Reason)
+		if s.Choice.Driver == "vfs" {
+			t.Skipf("no fuse-overlayfs here: %s", s.Choice.Reason)
 		}
-		if s.Driver != "overlay" || filepath.Base(s.MountProgram) != fuseOverlay || !strings.Contains(s.Reason, "fuse-overlayfs") || len(p.notes) != 0 {
-			t.Errorf("driver %s by %s, which %s; notes %q", s.Driver, s.MountProgram, s.Reason, p.notes)
+		if s.Choice.Driver != "overlay" || filepath.Base(s.Choice.MountProgram) != fuseOverlay || !strings.Contains(s.Choice.Reason, "fuse-overlayfs") || len(p.notes) != 0 {
+			t.Errorf("driver %s by %s, which %s; notes %q", s.Choice.Driver, s.Choice.MountProgram, s.Choice.Reason, p.notes)
 		}
 		works(t, s)
 	})
@@ -170,8 +170,8 @@ func TestStoreOfAMountProgram(t *testing.T) {
 	t.Setenv("PATH", "/nonexistent")
 	p := newPlace(t)
 	p.file(t, "overlay/.has-mount-program", "true")
-	if s := p.open(t); s.Driver != "overlay" || s.MountProgram != "" {
-		t.Errorf("an empty one is opened with %s by %q", s.Driver, s.MountProgram)
+	if s := p.open(t); s.Choice.Driver != "overlay" || s.Choice.MountProgram != "" {
+		t.Errorf("an empty one is opened with %s by %q", s.Choice.Driver, s.Choice.MountProgram)
 	}
 	p = newPlace(t)
 	p.file(t, "overlay/.has-mount-program", "true")
@@ -188,16 +188,16 @@ func TestStaleAnswer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.RunRoot, "overlay", "overlay-false"), []byte("too old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s := p.open(t); s.Driver != "overlay" {
-		t.Errorf("driver %s, which %s", s.Driver, s.Reason)
+	if s := p.open(t); s.Choice.Driver != "overlay" {
+		t.Errorf("driver %s, which %s", s.Choice.Driver, s.Choice.Reason)
 	}
 }
 
 func TestDriverPriority(t *testing.T) {
 	conf(t, "[storage]\ndriver_priority = [\"vfs\", \"overlay\"]\n")
 	p := newPlace(t)
-	if s := p.open(t); s.Driver != "vfs" || !strings.Contains(s.Reason, "driver_priority") {
-		t.Errorf("driver %s, which %s", s.Driver, s.Reason)
+	if s := p.open(t); s.Choice.Driver != "vfs" || !strings.Contains(s.Choice.Reason, "driver_priority") {
+		t.Errorf("driver %s, which %s", s.Choice.Driver, s.Choice.Reason)
 	}
 }
 

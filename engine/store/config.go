@@ -42,7 +42,7 @@ func readConfig() (configuration, error) {
 
 // bad is the failure for a configuration that can't be read, often because there's no home directory to look in.
 func (c configuration) bad(err error) error {
-	e := failure.New("reading storage.conf", c.path, "%w", err).As(failure.Machine)
+	e := failure.New("reading storage.conf", c.path, "%w", err).WithKind(failure.Machine)
 	if c.path == "" {
 		return e.WithHint("Set HOME to a directory of your own, and see that CONTAINERS_STORAGE_CONF, if set, names a file.")
 	}
@@ -79,12 +79,12 @@ func optionValue(options []string, key string) string {
 
 // openFailure names the cause and cure of an error of the library.
 func openFailure(o Options, options types.StoreOptions, err error) error {
-	e := failure.New("opening the store", options.GraphRoot, "%w", err).As(failure.Machine)
+	e := failure.New("opening the store", options.GraphRoot, "%w", err).WithKind(failure.Machine)
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "unknown option"), strings.Contains(text, "key/value option"), strings.Contains(text, "unknown driver"):
 		if len(o.DriverOptions) > 0 {
-			return e.As(failure.Usage).WithHint("Options are written DRIVER.NAME=VALUE; containers-storage.conf(5) lists them.")
+			return e.WithKind(failure.Usage).WithHint("Options are written DRIVER.NAME=VALUE; containers-storage.conf(5) lists them.")
 		}
 		return e.WithHint("Correct the options in storage.conf or STORAGE_OPTS; containers-storage.conf(5) lists them.")
 	case errors.Is(err, os.ErrPermission):

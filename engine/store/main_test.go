@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,7 +92,7 @@ func (p *place) refused(t *testing.T, kind failure.Kind, words, hint string) {
 	s, err := Open(p.Options)
 	if err == nil {
 		_ = s.Close()
-		t.Fatalf("%s is opened with %s", p.Root, s.Driver)
+		t.Fatalf("%s is opened with %s", p.Root, s.Choice.Driver)
 	}
 	if want := map[failure.Kind]int{failure.Usage: 2, failure.Machine: 3}[kind]; failure.Status(err) != want {
 		t.Errorf("exit status is %d, want %d", failure.Status(err), want)
@@ -136,15 +138,37 @@ func works(t *testing.T, s *Store) {
 	if _, err := s.Unmount(upper.ID, false); err != nil {
 		t.Error(err)
 	}
-	changes, err := s.Changes("", upper.ID)
-	if err != nil || fmt.Sprint(changes) != "[{/file 2} {/new 1}]" {
-		t.Errorf("changes are %v, %v", changes, err)
+	if got := fmt.Sprint(diff(t, s, upper.ID)); got != "[.wh.file new]" {
+		t.Errorf("the upper layer holds %s", got)
 	}
 	for _, id := range []string{upper.ID, lower} {
 		if err := s.DeleteLayer(id); err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+// diff returns the names in a layer's tar stream, sorted, where ".wh.x" stands for the removal of x.
+func diff(t *testing.T, s *Store, id string) []string {
+	t.Helper()
+	stream, err := s.Diff("", id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	var names []string
+	for archive := tar.NewReader(stream); ; {
+		header, err := archive.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, header.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // layer puts a layer with one file into the store, owned by owner (a user ID) if that isn't empty, and returns its ID.

@@ -20,7 +20,7 @@ func (o Options) apply(options *types.StoreOptions) error {
 	if o.Root != "" {
 		root, err := filepath.Abs(o.Root)
 		if err != nil {
-			return failure.New("opening the store", o.Root, "%w", err).As(failure.Machine)
+			return failure.New("opening the store", o.Root, "%w", err).WithKind(failure.Machine)
 		}
 		if root != options.GraphRoot && o.RunRoot == "" {
 			options.RunRoot = runRootFor(root, options.RunRoot)
@@ -30,7 +30,7 @@ func (o Options) apply(options *types.StoreOptions) error {
 	if o.RunRoot != "" {
 		runRoot, err := filepath.Abs(o.RunRoot)
 		if err != nil {
-			return failure.New("opening the store", o.RunRoot, "%w", err).As(failure.Machine)
+			return failure.New("opening the store", o.RunRoot, "%w", err).WithKind(failure.Machine)
 		}
 		options.RunRoot = runRoot
 	}
@@ -56,7 +56,7 @@ func runRootFor(root, usual string) string {
 // an ID that isn't mapped is closed to it unless it is open to others.
 func makeDir(dir string) error {
 	fail := func(err error, hint string) error {
-		return failure.New("opening the store", dir, "%w", err).WithHint("%s", hint).As(failure.Machine)
+		return failure.New("opening the store", dir, "%w", err).WithHint("%s", hint).WithKind(failure.Machine)
 	}
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {

@@ -37,7 +37,7 @@ type Choice struct {
 // Store is an open store. Close it once, when nothing uses it any more.
 type Store struct {
 	storage.Store
-	Choice
+	Choice Choice
 }
 
 // Open opens the store, and makes it if there is none. The process must be inside a namespace (see package rootless) and
@@ -98,7 +98,7 @@ func Open(o Options) (*Store, error) {
 // is no error. An error is a *failure.Error of kind Machine.
 func (s *Store) Close() error {
 	if _, err := s.Shutdown(false); err != nil && !errors.Is(err, storage.ErrLayerUsedByContainer) {
-		return failure.New("closing the store", s.Root, "%w", err).As(failure.Machine)
+		return failure.New("closing the store", s.Choice.Root, "%w", err).WithKind(failure.Machine)
 	}
 	return nil
 }

@@ -16,18 +16,18 @@ import (
 func TestOpenMakesAStore(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t)
-	if s.Driver == "vfs" {
-		t.Logf("overlay doesn't work on this machine: %s", s.Reason)
-	} else if s.Driver != "overlay" || s.Reason != "works here, mounted by the kernel" || len(p.notes) != 0 {
-		t.Errorf("driver %s, which %s; notes %q", s.Driver, s.Reason, p.notes)
+	if s.Choice.Driver == "vfs" {
+		t.Logf("overlay doesn't work on this machine: %s", s.Choice.Reason)
+	} else if s.Choice.Driver != "overlay" || s.Choice.Reason != "works here, mounted by the kernel" || len(p.notes) != 0 {
+		t.Errorf("driver %s, which %s; notes %q", s.Choice.Driver, s.Choice.Reason, p.notes)
 	}
-	if s.Root != p.Root || s.RunRoot != p.RunRoot || s.GraphRoot() != p.Root || s.Store.RunRoot() != p.RunRoot {
-		t.Errorf("directories are %s and %s", s.Root, s.RunRoot)
+	if s.Choice.Root != p.Root || s.Choice.RunRoot != p.RunRoot || s.GraphRoot() != p.Root || s.RunRoot() != p.RunRoot {
+		t.Errorf("directories are %s and %s", s.Choice.Root, s.Choice.RunRoot)
 	}
 	works(t, s)
 	again := p.open(t)
-	if again.Driver != s.Driver || exists(filepath.Join(p.Root, "vfs")) != (s.Driver == "vfs") {
-		t.Errorf("the second time the driver is %s, which %s", again.Driver, again.Reason)
+	if again.Choice.Driver != s.Choice.Driver || exists(filepath.Join(p.Root, "vfs")) != (s.Choice.Driver == "vfs") {
+		t.Errorf("the second time the driver is %s, which %s", again.Choice.Driver, again.Choice.Reason)
 	}
 }
 
@@ -63,8 +63,8 @@ func TestOpenAsked(t *testing.T) {
 			p := newPlace(t)
 			reason := ask(t, p)
 			s := p.open(t)
-			if s.Driver != "vfs" || s.Reason != reason || len(p.notes) != 0 {
-				t.Errorf("driver %s, which %s (want: %s), notes %q", s.Driver, s.Reason, reason, p.notes)
+			if s.Choice.Driver != "vfs" || s.Choice.Reason != reason || len(p.notes) != 0 {
+				t.Errorf("driver %s, which %s (want: %s), notes %q", s.Choice.Driver, s.Choice.Reason, reason, p.notes)
 			}
 			works(t, s)
 		})
@@ -86,8 +86,8 @@ func TestOpenTakesDirectoriesFromStorageConf(t *testing.T) {
 	p := newPlace(t)
 	path := conf(t, "[storage]\ndriver = \"vfs\"\ngraphroot = \""+p.Root+"\"\nrunroot = \""+p.RunRoot+"\"\n")
 	s := (&place{}).open(t)
-	if s.Root != p.Root || s.RunRoot != p.RunRoot || s.Config != path {
-		t.Errorf("directories %s and %s, configuration %s", s.Root, s.RunRoot, s.Config)
+	if s.Choice.Root != p.Root || s.Choice.RunRoot != p.RunRoot || s.Choice.Config != path {
+		t.Errorf("directories %s and %s, configuration %s", s.Choice.Root, s.Choice.RunRoot, s.Choice.Config)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestRunRootOfARootAlone(t *testing.T) {
 	a.Driver, b.Driver = "vfs", "vfs"
 	// In the tests' own home, not where the user's real stores are.
 	conf(t, "[storage]\nrunroot = \""+t.TempDir()+"\"\n")
-	first, second := a.open(t).RunRoot, b.open(t).RunRoot
+	first, second := a.open(t).Choice.RunRoot, b.open(t).Choice.RunRoot
 	if first == second {
 		t.Errorf("both have the run root %s", first)
 	}
@@ -179,7 +179,7 @@ func TestRunRootOfARootAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Root = link
-	if again := a.open(t).RunRoot; again != first {
+	if again := a.open(t).Choice.RunRoot; again != first {
 		t.Errorf("by another name the run root is %s, was %s", again, first)
 	}
 }
