@@ -89,7 +89,7 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 	}
 	if asked := b.options.Isolation; asked != "" || b.options.Runtime != "" {
 		return nil, failure.New("isolation", asked, "no OCI runtime works here: %s", strings.Join(passed, "; ")).
-			As(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
+			WithKind(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
 	}
 	chroot.Passed = passed
 	return chroot, nil

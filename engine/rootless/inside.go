@@ -79,7 +79,7 @@ func arrive(t ticket, note func(string)) (*Namespace, error) {
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil && err != unix.EINVAL {
 		return nil, failure.New("entering a mount namespace", "", "keeping mounts inside: %w", err).
 			WithHint("Something refuses mount(2), AppArmor or a container's seccomp profile perhaps; allow it or run elsewhere.").
-			As(failure.Machine)
+			WithKind(failure.Machine)
 	}
 	ns, err := current(l)
 	if err != nil {
@@ -167,7 +167,7 @@ func setRuntimeDir(user int, note func(string)) error {
 	if err != nil {
 		return failure.New("finding a directory for run-time files", "", "%w", err).
 			WithHint("Set %s to a directory that belongs to user %d and is closed to others (mode 0700).", name, user).
-			As(failure.Machine)
+			WithKind(failure.Machine)
 	}
 	os.Setenv(name, dir)
 	if fault != "" {
