@@ -6,7 +6,6 @@ import (
 	"github.com/rlbuild/rlbuild/engine"
 )
 
-// base is what the examples of verbs that take a container start from.
 var fromVerb = &verb{
 	name:    "from_",
 	summary: "makes a working container from an image",
@@ -23,8 +22,8 @@ from is a reserved word in Starlark, hence the underscore.`,
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
 	},
 	gives: "a container: .id, .name, .image",
-	example: `ctr = from_("scratch", name = "nothing-yet")
-print(ctr.name)`,
+	example: `empty = from_("scratch", name = "nothing-yet")
+print(empty.name)`,
 	do: func(c *call) (starlark.Value, error) {
 		o := engine.FromOptions{
 			Image:    c.text("image"),

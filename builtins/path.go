@@ -164,5 +164,5 @@ func (p *pathValue) Attr(name string) (starlark.Value, error) {
 			return method.BindReceiver(p), nil
 		}
 	}
-	return nil, nil
+	return nil, noAttr(p, name)
 }

@@ -3,11 +3,14 @@ package builtins
 import (
 	"fmt"
 	"hash/fnv"
+	"strings"
 
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
+	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
+	"github.com/rlbuild/rlbuild/engine/script"
 )
 
 // containerValue is a working container: .id, .name, .image.
@@ -28,7 +31,7 @@ func (v *containerValue) Attr(name string) (starlark.Value, error) {
 	case "image":
 		return starlark.String(v.container.Image()), nil
 	}
-	return nil, nil
+	return nil, noAttr(v, name)
 }
 
 // imageValue is an image: .id, .digest, .names.
@@ -58,7 +61,7 @@ func (v *imageValue) Attr(name string) (starlark.Value, error) {
 		}
 		return starlark.NewList(names), nil
 	}
-	return nil, nil
+	return nil, noAttr(v, name)
 }
 
 // resultValue is what a command left: .code, .stdout, .stderr.
@@ -80,13 +83,22 @@ func (v *resultValue) Attr(name string) (starlark.Value, error) {
 	case "stderr":
 		captured = v.result.Stderr
 	default:
-		return nil, nil
+		return nil, noAttr(v, name)
 	}
 	text, err := captured.Text()
 	if err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", name, v.result.Title, err)
 	}
 	return starlark.String(text), nil
+}
+
+// noAttr is the error of an attribute that a value hasn't got, with the one that was perhaps meant.
+func noAttr(v starlark.HasAttrs, name string) error {
+	e := failure.New("", v.Type(), "has no attribute .%s", name)
+	if near := script.Nearest(name, v.AttrNames()); near != "" {
+		return e.WithHint("did you mean .%s?", near)
+	}
+	return e.WithHint("it has .%s", strings.Join(v.AttrNames(), ", ."))
 }
 
 func hash(text string) uint32 {

@@ -11,6 +11,7 @@ import (
 	"go.podman.io/buildah/define"
 	"go.podman.io/common/pkg/config"
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
@@ -87,7 +88,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		NetworkInterface: b.network,
 		Capabilities:     capabilities,
 		// One of its own for each container: the library keeps the pointer and writes through it.
-		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: slices.Clone(conf.Containers.DefaultUlimits.Get())},
+		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: limits(conf.Containers.DefaultUlimits.Get())},
 		Format:          define.OCIv1ImageManifest,
 		Logger:          b.options.Logger,
 	})
@@ -103,6 +104,24 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	b.containers = append(b.containers, c)
 	b.mu.Unlock()
 	return c, nil
+}
+
+// limits returns the resource limits of steps, as "name=soft:hard": those of containers.conf, and the library's own for
+// open files and processes, as far as this process may give them. The library asks for more than root has who lacks
+// CAP_SYS_RESOURCE, and then no step starts.
+func limits(configured []string) []string {
+	all := slices.Clone(configured)
+	for name, resource := range map[string]int{"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC} {
+		if slices.ContainsFunc(configured, func(l string) bool { return strings.HasPrefix(strings.ToLower(l), name+"=") }) {
+			continue
+		}
+		var have unix.Rlimit
+		if err := unix.Getrlimit(resource, &have); err == nil {
+			limit := min(have.Max, define.RLimitDefaultValue)
+			all = append(all, fmt.Sprintf("%s=%d:%d", name, limit, limit))
+		}
+	}
+	return all
 }
 
 // parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.

@@ -73,7 +73,10 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 			passed = append(passed, name+" is not installed")
 			continue
 		}
-		args := []string{"--root", filepath.Join(b.options.TempDir, "runtime")}
+		// Its state in a directory of the run's own: runc's default needs a writable XDG_RUNTIME_DIR. Its log in a file:
+		// on standard error it would read as the step's.
+		args := []string{"--root", filepath.Join(b.options.TempDir, "runtime"),
+			"--log", filepath.Join(b.options.TempDir, "runtime.log")}
 		if err := b.tryRuntime(path, args); err != nil {
 			passed = append(passed, fmt.Sprintf("%s doesn't work here: %v", path, err))
 			continue

@@ -3,12 +3,12 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/configfile"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
@@ -46,7 +46,7 @@ func systemContext(o Options) (*types.SystemContext, error) {
 	}
 	switch _, err := signature.DefaultPolicy(sys); {
 	case err == nil:
-	case errors.Is(err, fs.ErrNotExist) && r.SignaturePolicy == "":
+	case errors.Is(err, configfile.ErrConfigFileNotFound):
 		path := filepath.Join(o.TempDir, "policy.json")
 		if err := os.WriteFile(path, []byte(acceptAnything), 0o600); err != nil {
 			return nil, fmt.Errorf("writing the default signature policy: %w", err)

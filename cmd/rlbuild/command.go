@@ -84,7 +84,7 @@ arguments, "rlbuild help BUILTIN" the reference of one of these:
 		},
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) == 0 && !f.changed("c") {
-				_ = command.Usage()
+				fmt.Fprint(std.err, command.UsageString()) // standard output is for scripts
 				return exitStatus(2)
 			}
 			return runScript(std, f, args)
@@ -108,6 +108,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.authFile, "authfile", "", "`file` with registry credentials")
 	p.StringVar(&f.certDir, "cert-dir", "", "`directory` with certificates for registries")
 	p.BoolVar(&f.tlsVerify, "tls-verify", true, "require HTTPS and check certificates; without the flag, registries on the loopback interface are exempt")
+	p.Lookup("tls-verify").DefValue = "" // neither value is the default, see there
 	p.StringVar(&f.signaturePolicy, "signature-policy", "", "`file` with the signature policy")
 	p.StringVar(&f.registriesConf, "registries-conf", "", "`file` to use as registries.conf")
 	p.StringVar(&f.registriesConfDir, "registries-conf-dir", "", "`directory` to use as registries.conf.d")
@@ -124,7 +125,7 @@ func (f *flags) check() error {
 	for _, variable := range []struct {
 		name   string
 		target *string
-	}{{"BUILDAH_ISOLATION", &f.isolation}, {"BUILDAH_RUNTIME", &f.runtime}} {
+	}{{"BUILDAH_ISOLATION", &f.isolation}, {"BUILDAH_RUNTIME", &f.runtime}, {"REGISTRY_AUTH_FILE", &f.authFile}} {
 		if *variable.target == "" {
 			*variable.target = os.Getenv(variable.name)
 		}

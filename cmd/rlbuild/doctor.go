@@ -52,6 +52,9 @@ func examine(std streams, f *flags) (findings []finding, err error) {
 	if namespace.Reason != "" {
 		ids.Found += ": " + namespace.Reason
 	}
+	if namespace.Nested {
+		ids.Found += ", inside another user namespace"
+	}
 	findings = append(findings, ids)
 	w, err := f.openWorkshop(std, "/", namespace.SingleID)
 	if err != nil {

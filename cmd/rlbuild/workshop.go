@@ -23,11 +23,11 @@ type workshop struct {
 func (f *flags) openWorkshop(std streams, dir string, singleID bool) (w *workshop, err error) {
 	env := os.Environ() // of host commands, before anything is changed for the libraries
 	w = &workshop{}
-	defer func() {
+	defer func(opened *workshop) {
 		if err != nil {
-			err = joined(err, w.close())
+			err = joined(err, opened.close())
 		}
-	}()
+	}(w)
 	if w.tempDir, err = makeTempDir(); err != nil {
 		return nil, err
 	}

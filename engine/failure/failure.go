@@ -123,7 +123,7 @@ var credentials = []struct {
 	{regexp.MustCompile(`(?i)\b(authorization:\s*)(basic|bearer)?\s*\S+`), "${1}[redacted]"},
 	{regexp.MustCompile(`(?i)\b(basic|bearer) [A-Za-z0-9+/=._~-]{8,}`), "${1} [redacted]"},
 	// query strings and key=value pairs
-	{regexp.MustCompile(`(?i)\b(password|passwd|token|secret|access_token|refresh_token|client_secret|x-amz-signature)=[^&\s"']+`), "${1}=[redacted]"},
+	{regexp.MustCompile(`(?i)\b(password|passwd|token|secret|access_token|refresh_token|client_secret|x-amz-signature)=[^&\s"'…]+`), "${1}=[redacted]"},
 }
 
 // Redact replaces what looks like a credential in text: user information in URLs, authorization headers, and the values
