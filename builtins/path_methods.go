@@ -158,14 +158,18 @@ print([p.name for p in root.glob("etc/*")])`,
 			return nil, files.Chmod(name, mode)
 		}),
 	method("chown", "sets the owner", "", []param{
-		{name: "user", kind: owner, doc: "a name in the tree's own /etc/passwd, or a number"},
+		{name: "user", kind: owner, doc: `a name in the tree's own /etc/passwd, or a number; "user:group" names both`},
 		{name: "group", kind: owner, doc: "a name in the tree's own /etc/group, or a number"},
 		recursive,
 	}, `root = mount(ctr)
 (root / "tmp/x").write("x")
 (root / "tmp/x").chown(0, 0)`,
 		func(c *call, files *rootfs.FS, name string) (starlark.Value, error) {
-			uid, gid, err := files.LookupOwner(c.owner("user"), c.owner("group"))
+			user, group := c.owner("user"), c.owner("group")
+			if before, after, both := strings.Cut(user, ":"); both && group == "" {
+				user, group = before, after
+			}
+			uid, gid, err := files.LookupOwner(user, group)
 			if err != nil {
 				return nil, err
 			}
