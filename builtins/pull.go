@@ -16,8 +16,8 @@ var pullVerb = &verb{
 		{name: "platform", kind: aString, keyword: true, doc: `"os/arch[/variant]"; this machine's`},
 	},
 	gives: "an image: .id, .digest, .names",
-	example: `image = commit(ctr, "dir:/tmp/example-pull")
-print(pull("dir:/tmp/example-pull").id == image.id)`,
+	example: `image = commit(ctr, "dir:example-pull")
+print(pull("dir:example-pull").id == image.id)`,
 	do: func(c *call) (starlark.Value, error) {
 		o := engine.PullOptions{Image: c.text("image"), Policy: "always", Platform: c.text("platform")}
 		if c.given("policy") {

@@ -20,7 +20,7 @@ destination the image's own first name. Credentials come from the usual files (p
 	},
 	gives: "a struct: digest of the manifest as it was written, reference by which it can be had again",
 	example: `image = commit(ctr, "localhost/example-push")
-print(push(image, "dir:/tmp/example-push").digest)
+print(push(image, "dir:example-push").digest)
 remove(image)`,
 	do: func(c *call) (starlark.Value, error) {
 		image, err := c.image(c.values["image"])
