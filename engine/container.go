@@ -233,6 +233,18 @@ func (c *Container) delete() error {
 	return nil
 }
 
+// leave unmounts a container that is to be kept and says how to find it.
+func (c *Container) leave() error {
+	if err := c.release(); err != nil {
+		return err
+	}
+	if err := c.builder.Save(); err != nil {
+		return fmt.Errorf("saving the kept container %s: %w", c.Name(), err)
+	}
+	c.run.options.Display.Line(fmt.Sprintf("rlbuild: kept container %s (%.12s)", c.Name(), c.ID()))
+	return nil
+}
+
 // alive fails for a container that was removed.
 func (c *Container) alive(verb string) error {
 	if c.gone {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -99,18 +98,6 @@ func (b *Builder) Close() error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// leave unmounts a container that is to be kept and says how to find it.
-func (c *Container) leave() error {
-	if err := c.release(); err != nil {
-		return err
-	}
-	if err := c.builder.Save(); err != nil {
-		return fmt.Errorf("saving the kept container %s: %w", c.Name(), err)
-	}
-	c.run.options.Display.Line(fmt.Sprintf("rlbuild: kept container %s (%.12s)", c.Name(), c.ID()))
-	return nil
 }
 
 // step shows a step that prints nothing itself.

@@ -75,20 +75,6 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) (*Image, error) {
 	return b.imageByID(pulled[0].ID())
 }
 
-// withPlatform returns system for the platform "os/arch[/variant]", or as it is for "".
-func withPlatform(system *types.SystemContext, platform string) (*types.SystemContext, error) {
-	if platform == "" {
-		return system, nil
-	}
-	os, arch, variant, err := splitPlatform(platform)
-	if err != nil {
-		return nil, err
-	}
-	chosen := *system
-	chosen.OSChoice, chosen.ArchitectureChoice, chosen.VariantChoice = os, arch, variant
-	return &chosen, nil
-}
-
 // images is the library's view of the store's images.
 func (b *Builder) images(system *types.SystemContext) (*libimage.Runtime, error) {
 	images, err := libimage.RuntimeFromStore(b.options.Store.Store, &libimage.RuntimeOptions{SystemContext: system})

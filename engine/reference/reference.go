@@ -37,9 +37,6 @@ type Name struct {
 	Rest string
 }
 
-// Transports lists what Parse accepts in front of the colon.
-func Transports() []string { return slices.Clone(served) }
-
 // Parse splits and checks an image name. Its errors are of kind Script and say what is wrong with the name.
 func Parse(text string) (Name, error) {
 	if strings.TrimSpace(text) == "" {
