@@ -37,13 +37,12 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	b.step("commit " + c.target(o.Name))
 	results, err := c.builder.CommitResults(ctx, dest, buildah.CommitOptions{
 		PreferredManifestType: format,
-		// Layers are compressed on their way out of the machine; the store keeps them as they are.
-		Compression:     archive.Gzip,
-		SystemContext:   system,
-		Squash:          o.Squash,
-		SourceDateEpoch: b.options.Created,
-		MaxRetries:      retries,
-		RetryDelay:      retryDelay,
+		Compression:           compression(dest),
+		SystemContext:         system,
+		Squash:                o.Squash,
+		SourceDateEpoch:       b.options.Created,
+		MaxRetries:            retries,
+		RetryDelay:            retryDelay,
 	})
 	if err != nil {
 		return nil, explain("commit", c.target(o.Name), err)
@@ -52,6 +51,15 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		return b.imageByID(results.ImageID)
 	}
 	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{o.Name}}, nil
+}
+
+// compression is how layers are written: as they are to the store, which unpacks them at once, and compressed to all
+// places that keep them or send them on.
+func compression(dest types.ImageReference) archive.Compression {
+	if dest == nil || dest.Transport().Name() == reference.Storage {
+		return archive.Uncompressed
+	}
+	return archive.Gzip
 }
 
 // target is how messages name a commit.
