@@ -143,17 +143,14 @@ static int write_all(int fd, const char *content, size_t length)
 	return 0;
 }
 
-// Makes a file in the stage, and returns a mount of it. The stage's name for it goes at once: the next file takes it.
+// Makes a file in the stage, and returns a mount of it.
 static int stage_file(int stage, const struct op *o)
 {
-	int fd = openat(stage, "file", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(stage, o->source, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || write_all(fd, o->content, o->length) < 0 || fchmod(fd, o->mode) < 0)
 		return -1;
 	close(fd);
-	int mount = clone_tree(stage, "file", o->attributes);
-	if (mount < 0 || unlinkat(stage, "file", 0) < 0)
-		return -1;
-	return mount;
+	return clone_tree(stage, o->source, o->attributes);
 }
 
 // Hides what is behind target.

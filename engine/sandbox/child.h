@@ -14,7 +14,7 @@ enum kind {
 	OP_STAGE,     // mount a new tmpfs on the host directory target, out of the step's sight, to make files in
 	OP_MOUNT,     // mount a new file system of type source with options on target
 	OP_BIND,      // bind the host's source, with what is mounted below it, on target
-	OP_FILE,      // make a file with content in the stage and bind it on target
+	OP_FILE,      // make the file source with content in the stage and bind it on target
 	OP_DIRECTORY, // make the directory target
 	OP_LINK,      // make target a link to source
 	OP_SYSCTL,    // write content to target

@@ -33,14 +33,14 @@ const (
 
 // operation is one line of what the child does before it leaves the host's tree.
 type operation struct {
-	kind, place     int
-	source, target  string
-	options         string
-	content         []byte
-	mode            uint32
-	attributes      uint64
-	keep            int
-	doing           string // for an error
+	kind, place    int
+	source, target string
+	options        string
+	content        []byte
+	mode           uint32
+	attributes     uint64
+	keep           int
+	doing          string // for an error
 }
 
 const (
@@ -60,7 +60,7 @@ var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 // links are the rest of /dev (devices.rst of the kernel's documentation, and the runtime specification).
 var links = [][2]string{
 	{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
-	{"ptmx", "pts/ptmx"}, {"core", "/proc/kcore"},
+	{"ptmx", "pts/ptmx"},
 }
 
 // plan lists the operations in order. Files and binds come first: their targets are the image's to choose, and so can't
@@ -74,8 +74,8 @@ func (s *Step) plan() []operation {
 		}
 		ops = append(ops, o)
 	}
-	for _, f := range s.Files {
-		ops = append(ops, operation{kind: opFile, target: f.Target, content: f.Content, mode: uint32(f.Mode.Perm()),
+	for i, f := range s.Files {
+		ops = append(ops, operation{kind: opFile, source: "file" + strconv.Itoa(i), target: f.Target, content: f.Content, mode: uint32(f.Mode.Perm()),
 			attributes: noSuid | noDev, doing: "mounting a file on " + f.Target})
 	}
 	ops = append(ops, operation{kind: opMount, source: "proc", target: "/proc", attributes: noAccess, keep: inProc})
