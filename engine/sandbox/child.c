@@ -1,6 +1,7 @@
-// The child of a process with many threads may only do what is safe in a signal handler: other threads may have held any
-// lock at the moment of the clone, in libc or in Go, and nobody will ever release the child's copy. So nothing here
-// allocates, prints or calls Go; all of it is system calls, bare ones where libc's wrapper would do more than wrap.
+// The child of a process with many threads may only do what is safe in a signal handler: other threads may hold any lock
+// at the moment of the clone, in libc or in Go. What is more, it may share that process's memory. So nothing here
+// allocates, prints, calls Go or writes to anything but its own stack and errno, which belongs to a thread that sleeps
+// meanwhile; all of it is system calls, bare ones where libc's wrapper would do more than wrap.
 #define _GNU_SOURCE
 #include "child.h"
 
@@ -13,6 +14,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -248,7 +250,7 @@ static void fail(int pipe, int phase, int index)
 // execve finds.
 static int check_program(const char *path)
 {
-	static char line[260];
+	char line[260];
 	for (int depth = 0; depth < 6; depth++) {
 		struct stat st;
 		int fd = open_how(AT_FDCWD, path, O_PATH, K_RESOLVE_NO_MAGICLINKS);
@@ -428,22 +430,34 @@ static void run(const struct step *s)
 	fail(3, AT_EXEC, 0);
 }
 
-int rlbuild_sandbox_start(const struct step *s)
+static int start(void *s)
 {
+	run(s);
+	return 127; // never: run doesn't return
+}
+
+enum { STACK = 64 << 10 };
+
+int rlbuild_sandbox_start(struct step *s)
+{
+	char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return -1;
 	// No signal may run a handler of Go's in the child. libc's sigfillset leaves out two of its own.
 	unsigned long all[2] = { ~0UL, ~0UL }, before[2];
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, all, before, 8);
-	// As fork(2), with the caller's stack: bare, so that libc runs no handlers of pthread_atfork.
-	unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD;
-#if defined(__s390__)
-	long pid = syscall(SYS_clone, NULL, flags, NULL, NULL, NULL);
-#else
-	long pid = syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
-#endif
-	if (pid == 0)
-		run(s);
+	// This thread sleeps until the child has executed its program or is gone, as after vfork(2), and so the child may use
+	// this process's memory: to copy and then drop Go's page tables would take longer than all else here. But not a child
+	// that changes its user: that makes the memory undumpable (commit_creds in the kernel), and with it this process,
+	// which would then be a stranger to its own /proc.
+	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_VFORK |
+		    CLONE_PARENT_SETTID | SIGCHLD;
+	if (s->uid == 0 && s->gid == 0)
+		flags |= CLONE_VM;
+	int pid = clone(start, stack + STACK, flags, s, &s->pid);
 	int error = errno;
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, 8);
+	munmap(stack, STACK);
 	errno = error;
-	return (int)pid;
+	return pid;
 }

@@ -54,6 +54,7 @@ struct report {
 };
 
 struct step {
+	int pid; // set by the kernel before the child runs
 	const char *root;
 	int stdio[3];
 	int report;   // write end of a pipe whose read end the parent holds
@@ -75,7 +76,8 @@ struct step {
 	int no_new_privs;
 };
 
-// Starts the process in new pid, mount, IPC, UTS and cgroup namespaces. Returns its pid, or -1 with errno.
-int rlbuild_sandbox_start(const struct step *s);
+// Starts the process in new pid, mount, IPC, UTS and cgroup namespaces, and returns when it executes its program or has
+// ended: its pid, or -1 with errno.
+int rlbuild_sandbox_start(struct step *s);
 
 #endif

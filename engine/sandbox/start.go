@@ -16,7 +16,9 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/moby/sys/capability"
@@ -37,7 +39,7 @@ func (s *Step) run(ctx context.Context) (*os.ProcessState, error) {
 	}
 	defer reports.Close()
 	ops := s.plan()
-	pid, err := s.start(ops, report)
+	pid, err := s.start(ctx, ops, report)
 	report.Close()
 	if err != nil {
 		return nil, err
@@ -110,8 +112,8 @@ func (s *Step) explain(ops []operation, r *C.struct_report) error {
 	return e
 }
 
-// start makes the child and returns its pid. The report is written to the pipe.
-func (s *Step) start(ops []operation, report *os.File) (int, error) {
+// start makes the child and returns its pid when it executes its program or has ended. The report is in the pipe then.
+func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int, error) {
 	for _, text := range append(append([]string{s.Root, s.Stage, s.Dir, s.Hostname}, s.Args...), s.Env...) {
 		if strings.ContainsRune(text, 0) {
 			return 0, fmt.Errorf("%q holds a NUL byte", text)
@@ -152,13 +154,41 @@ func (s *Step) start(ops []operation, report *os.File) (int, error) {
 		c.filter = m.bytes(s.Filter.program)
 		c.nfilter = C.ushort(len(s.Filter.program) / unix.SizeofSockFilter)
 	}
+	finished := killWhenDone(ctx, (*int32)(unsafe.Pointer(&c.pid)))
 	pid, err := C.rlbuild_sandbox_start(c)
+	finished()
 	runtime.KeepAlive(s)
 	runtime.KeepAlive(report)
 	if pid < 0 {
 		return 0, &Error{Doing: "making the step's namespaces", Err: err.(syscall.Errno)}
 	}
 	return int(pid), nil
+}
+
+// killWhenDone kills the child, once *pid says which it is, when ctx ends before the returned function is called: its
+// set-up may hang in a file system that another process serves. The child isn't waited for yet, so the pid is its own.
+func killWhenDone(ctx context.Context, pid *int32) (finished func()) {
+	started, watched := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(watched)
+		for {
+			if id := atomic.LoadInt32(pid); id > 0 {
+				_ = unix.Kill(int(id), unix.SIGKILL) // ended in the meantime is as good
+				return
+			}
+			select {
+			case <-started:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	return func() {
+		close(started)
+		if !stop() {
+			<-watched
+		}
+	}
 }
 
 // canSetGroups tells whether setgroups(2) is allowed: a user namespace with one mapped group denies it for good.
