@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,7 +194,6 @@ const pulledUpDir = "commit-pulled-up"
 func (c *Container) notePulledUp(parents map[string]rootfs.Info) error {
 	grown := false
 	for name, info := range parents {
-		name = strings.Trim(path.Clean(name), "/")
 		if slices.ContainsFunc(c.pulledUp, func(p copier.EnsureParentPath) bool { return p.Path == name }) {
 			continue
 		}

@@ -89,11 +89,12 @@ func TestNestedNamespace(t *testing.T) {
 		"umount /proc/keys", "umount -l /proc/sys", "mount -o remount,bind,rw /proc/sys", "mount -o remount,bind,rw /sys",
 		"mount -t proc proc /tmp", "umount -l /proc", "umount -l /", "mount -t sysfs sysfs /tmp", "echo h > /proc/sysrq-trigger",
 	} {
-		s := newStep(t, newRoot(t), "unshare -Urmpf sh -c '"+attempt+"' && echo got out")
+		s := newStep(t, newRoot(t), "unshare -Urmpf sh -c 'mount -t tmpfs tmpfs /etc && "+attempt+"' && echo got out")
 		if code, text := output(t, s); code == 0 || strings.Contains(text, "got out") {
 			t.Errorf("%s: status %d, %s", attempt, code, text)
 		}
 	}
+	want(t, "unshare -Urmpf sh -c 'mount -t tmpfs tmpfs /tmp && echo it is a namespace'", "it is a namespace\n")
 }
 
 func TestNamespaces(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 type Targets struct {
 	files *rootfs.FS
 	made  []string
-	// Parents are the directories that something was made in, as they were before. Overlay has pulled those up from the
-	// layer below though nothing about them has changed.
+	// Parents are the directories that something was made in, by their names from the root ("etc"), as they were before.
+	// Overlay has copied those up from the layer below though nothing about them has changed.
 	Parents map[string]rootfs.Info
 }
 
@@ -103,23 +104,19 @@ func (t *Targets) make(dir, name string, directory bool) error {
 	if err != nil {
 		return err
 	}
+	// By its real name from here on: the one it was made by may lead through links.
+	if name, err = t.files.Resolve(name); err != nil {
+		return err
+	}
+	dir = path.Dir(name)
 	t.made = append(t.made, name)
-	if _, noted := t.Parents[dir]; !noted && path.Clean(dir) != "/" && !t.isMade(dir) {
+	if _, noted := t.Parents[dir]; !noted && dir != "." && !slices.Contains(t.made, dir) {
 		t.Parents[dir] = parent
 	}
 	if err := t.files.Chtimes(name, unchanged); err != nil {
 		return err
 	}
 	return t.files.Chtimes(dir, parent.ModTime)
-}
-
-func (t *Targets) isMade(dir string) bool {
-	for _, name := range t.made {
-		if name == strings.TrimRight(dir, "/") {
-			return true
-		}
-	}
-	return false
 }
 
 // Remove removes what was made and is as it was, newest first. What the step has put something into, or replaced, stays.
@@ -143,7 +140,7 @@ func (t *Targets) remove(name string) error {
 	if !info.ModTime.Equal(unchanged) || info.UID != 0 || info.GID != 0 {
 		return nil
 	}
-	dir, _ := path.Split(name)
+	dir := path.Dir(name)
 	parent, err := t.files.Stat(dir)
 	if err != nil {
 		return err
