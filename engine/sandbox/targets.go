@@ -38,7 +38,7 @@ func (s *Step) MakeTargets(files *rootfs.FS) (*Targets, error) {
 	t := &Targets{files: files, Parents: map[string]rootfs.Info{}}
 	for _, name := range fixed {
 		if info, err := files.Lstat(name); err == nil && !info.Mode.IsDir() {
-			return t, fmt.Errorf("%s in the container is not a directory: %w", name, unix.ENOTDIR)
+			return t, fmt.Errorf("%s in the container: %w", name, unix.ENOTDIR)
 		} else if err == nil {
 			continue
 		}
