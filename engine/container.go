@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"go.podman.io/buildah"
+	"go.podman.io/buildah/copier"
 	"go.podman.io/buildah/define"
 	"go.podman.io/common/pkg/config"
 	"go.podman.io/storage"
@@ -29,6 +30,9 @@ type Container struct {
 	files   *rootfs.FS // the mount, held open; nil when it isn't mounted
 	keep    bool
 	gone    bool
+
+	hostsFile []byte                    // /etc/hosts of its sandboxed steps
+	pulledUp  []copier.EnsureParentPath // see notePulledUp
 }
 
 // ID returns the container's ID, 64 hexadecimal digits.

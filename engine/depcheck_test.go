@@ -65,7 +65,8 @@ var table = []room{
 	{
 		name: "engine",
 		rooms: []string{
-			"engine/rootless", "engine/store", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",
+			"engine/rootless", "engine/store", "engine/sandbox", "engine/rootfs", "engine/reference", "engine/output",
+			"engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
@@ -96,6 +97,16 @@ var table = []room{
 		rooms:    []string{"engine/failure"},
 		external: []string{"go.podman.io/storage", "github.com/sirupsen/logrus", "golang.org/x/sys"},
 		why:      "It opens what storage offers; where images come from and go to is none of its business.",
+	},
+	{
+		name:  "engine/sandbox",
+		rooms: []string{"engine/rootfs"},
+		external: []string{
+			"go.podman.io/common/pkg/seccomp", "github.com/opencontainers/runtime-spec/specs-go",
+			"github.com/seccomp/libseccomp-golang", "github.com/moby/sys/capability", "golang.org/x/sys",
+		},
+		why: "It holds what is hostile, so it is small enough to audit; of the containers tools it takes the profile of " +
+			"system calls, which it must not have a copy of.",
 	},
 	{
 		name: "engine/rootfs",

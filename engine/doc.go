@@ -18,6 +18,8 @@
 //     scripts.
 //   - engine/rootfs does file operations below a root that no name, link or race leads out of. It must not know what the
 //     files are for.
+//   - engine/sandbox runs one command in a root file system, in namespaces of its own. It must not know buildah, the
+//     store or what the command is for.
 //   - engine/reference parses image names and transports. It must not know the network or the store.
 //   - engine/output shows a run's output line by line under its steps and captures it, bounded. It must not know what a
 //     step does.

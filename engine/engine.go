@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/rlbuild/rlbuild/engine/output"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
@@ -24,7 +25,7 @@ type Options struct {
 	Dir string   // where relative host paths, names of archives and host commands start
 	Env []string // the environment of host commands, NAME=VALUE
 
-	Isolation  string // "oci", "rootless", "chroot", or "" for the best that works
+	Isolation  string // "sandbox", "oci", "rootless", "chroot", or "" for the best that works
 	Runtime    string // OCI runtime, a path or a name in PATH; "" tries the known ones
 	Registries Registries
 	Created    *time.Time // creation time of images and history entries; nil means the time of the commit
@@ -51,7 +52,11 @@ type Builder struct {
 
 	isolation func() (*Isolation, error) // chosen when the first step runs
 
+	filters map[string]*sandbox.Filter // of steps, by their capabilities
+	resolv  []byte                     // /etc/resolv.conf of sandboxed steps
+
 	mu         sync.Mutex
+	netns      *heldNetwork // nil until a sandboxed step wants it
 	containers []*Container // in the order they were made
 	captures   []*output.Capture
 }
@@ -64,7 +69,7 @@ func New(options Options) (*Builder, error) {
 	if options.Logger == nil {
 		options.Logger = logrus.StandardLogger()
 	}
-	b := &Builder{options: options}
+	b := &Builder{options: options, filters: map[string]*sandbox.Filter{}}
 	var err error
 	if b.system, err = systemContext(options); err != nil {
 		return nil, err
@@ -83,8 +88,8 @@ func (b *Builder) Close() error {
 	killSince(nil)
 	reap()
 	b.mu.Lock()
-	containers, captures := b.containers, b.captures
-	b.containers, b.captures = nil, nil
+	containers, captures, netns := b.containers, b.captures, b.netns
+	b.containers, b.captures, b.netns = nil, nil, nil
 	b.mu.Unlock()
 	var errs []error
 	for _, c := range slices.Backward(containers) {
@@ -97,6 +102,7 @@ func (b *Builder) Close() error {
 	for _, c := range captures {
 		errs = append(errs, c.Close())
 	}
+	errs = append(errs, netns.close())
 	return errors.Join(errs...)
 }
 

@@ -41,7 +41,7 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = stopGrace
-	streams, err := b.startStreams(title)
+	streams, err := b.startStreams(title, false)
 	if err != nil {
 		return nil, err
 	}

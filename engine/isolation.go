@@ -14,17 +14,23 @@ import (
 
 // Isolation is how the run's steps are executed: chosen once, by trying.
 type Isolation struct {
-	Kind    string   `json:"isolation"` // "oci", "rootless" (an OCI runtime in a user namespace) or "chroot"
-	Runtime string   `json:"runtime"`   // path of the OCI runtime; "" for chroot
-	Network string   `json:"network"`   // "private" or "host"
-	Passed  []string `json:"passed"`    // what was passed over, each with the reason
+	// "sandbox" (rlbuild's own executor), "oci", "rootless" (an OCI runtime in a user namespace) or "chroot"
+	Kind    string   `json:"isolation"`
+	Runtime string   `json:"runtime"` // path of the OCI runtime; "" where there is none
+	Network string   `json:"network"` // "private" or "host"
+	Passed  []string `json:"passed"`  // what was passed over, each with the reason
 
 	kind        define.Isolation
 	runtimeArgs []string
+	stage       string       // for sandboxed steps
+	netns       *heldNetwork // of sandboxed steps; nil for the host's
 }
 
+// sandboxKind is the Isolation.Kind of rlbuild's own executor.
+const sandboxKind = "sandbox"
+
 // Isolations lists what Options.Isolation can be.
-func Isolations() []string { return []string{"oci", "rootless", "chroot"} }
+func Isolations() []string { return []string{sandboxKind, "oci", "rootless", "chroot"} }
 
 // runtimes are the OCI runtimes looked for in PATH, the quicker first.
 var runtimes = []string{"crun", "runc"}
@@ -62,11 +68,21 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 	if b.options.Isolation == "chroot" {
 		return chroot, nil
 	}
+	var passed []string
+	if b.prefersSandbox() {
+		chosen, err := b.trySandbox()
+		if err == nil {
+			return chosen, nil
+		}
+		if b.options.Isolation == sandboxKind {
+			return nil, sandboxRefused(err)
+		}
+		passed = append(passed, fmt.Sprintf("sandbox: %v", err))
+	}
 	candidates := runtimes
 	if b.options.Runtime != "" {
 		candidates = []string{b.options.Runtime}
 	}
-	var passed []string
 	for _, name := range candidates {
 		path, err := exec.LookPath(name)
 		if err != nil {
@@ -96,4 +112,13 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 	}
 	chroot.Passed = passed
 	return chroot, nil
+}
+
+// prefersSandbox tells whether the sandbox is tried first: when it is asked for, and for ordinary users who ask for
+// nothing. For root an OCI runtime does more: its device rules, hooks and labels only matter there.
+func (b *Builder) prefersSandbox() bool {
+	if asked := b.options.Isolation; asked != "" {
+		return asked == sandboxKind
+	}
+	return b.options.Runtime == "" && unshare.IsRootless()
 }

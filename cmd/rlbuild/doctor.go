@@ -69,7 +69,9 @@ func examine(std streams, f *flags) (findings []finding, err error) {
 		return append(findings, failed("isolation", err)), err
 	}
 	runtime := finding{Name: "runtime", OK: isolation.Runtime != "", Found: isolation.Runtime}
-	if !runtime.OK {
+	if isolation.Kind == "sandbox" {
+		runtime.OK, runtime.Found = true, "none needed"
+	} else if !runtime.OK {
 		runtime.Found, runtime.Cure = "none works here", "steps run in a chroot; install a current crun or runc for more isolation."
 	}
 	network := finding{Name: "network", OK: isolation.Network == "private", Found: isolation.Network}

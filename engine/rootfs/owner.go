@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,6 +67,16 @@ func fileMode(mode fs.FileMode) fs.FileMode {
 		result |= fs.ModeSticky
 	}
 	return result
+}
+
+// Chtimes gives what name leads to a time of last access and last change.
+func (f *FS) Chtimes(name string, to time.Time) error {
+	handle, err := f.follow(name)
+	if err != nil {
+		return failed("chtimes", name, err)
+	}
+	defer handle.Close()
+	return failed("chtimes", name, os.Chtimes(self(handle), to, to))
 }
 
 // Chown gives what name leads to an owner and a group; -1 leaves one as it is. With recursive everything below a

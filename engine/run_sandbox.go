@@ -1,0 +1,284 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"go.podman.io/buildah/define"
+	"go.podman.io/buildah/util"
+	"go.podman.io/common/pkg/config"
+	"go.podman.io/common/pkg/subscriptions"
+	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
+)
+
+// runSandboxed runs a step with rlbuild's own executor, set up as the library would set it up for an OCI runtime. The
+// container stays mounted: mounting costs more than the step.
+func (c *Container) runSandboxed(ctx context.Context, isolation *Isolation, title string, argv []string, o RunOptions) (*Result, error) {
+	if _, err := c.Mount(); err != nil {
+		return nil, err
+	}
+	step, err := c.step(isolation, o)
+	if err != nil {
+		return nil, explain("", title, err)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, fmt.Errorf("opening the step's standard input: %w", err)
+	}
+	defer null.Close()
+	streams, err := c.run.startStreams(title, false)
+	if err != nil {
+		return nil, err
+	}
+	step.Stdin, step.Stdout, step.Stderr = null, streams.stdout, streams.stderr
+	var state *os.ProcessState
+	if step.Args = lookPath(c.files, argv, step.Env, step.Dir); step.Args == nil {
+		err = &sandbox.Error{Doing: "looking for " + argv[0] + " in PATH", Program: true, Err: syscall.ENOENT}
+	} else {
+		state, err = c.execute(ctx, step)
+	}
+	result, _ := streams.finish(title, argv)
+	if ctx.Err() != nil {
+		return nil, interrupted(ctx, title)
+	}
+	var failed *sandbox.Error
+	switch {
+	case err == nil:
+		result.Code = statusOf(state)
+	case errors.As(err, &failed) && failed.Program:
+		return notRun(argv, result, err)
+	default:
+		return nil, explain("", title, err)
+	}
+	return result, nil
+}
+
+// execute runs a step between making and removing what its mounts need in the root.
+func (c *Container) execute(ctx context.Context, step *sandbox.Step) (state *os.ProcessState, err error) {
+	targets, err := step.MakeTargets(c.files)
+	defer func() { err = errors.Join(err, targets.Remove()) }()
+	if err != nil {
+		return nil, fmt.Errorf("making what is mounted in the container: %w", err)
+	}
+	if err := c.notePulledUp(targets.Parents); err != nil {
+		return nil, err
+	}
+	return step.Run(ctx)
+}
+
+// step describes a step but for its command and streams, as the library's Run does (run_linux.go of buildah).
+func (c *Container) step(isolation *Isolation, o RunOptions) (*sandbox.Step, error) {
+	conf, err := config.Default()
+	if err != nil {
+		return nil, fmt.Errorf("reading containers.conf: %w", err)
+	}
+	userText := o.User
+	if userText == "" {
+		userText = c.builder.User()
+	}
+	user, err := sandbox.LookupUser(c.files, userText)
+	if err != nil {
+		return nil, fmt.Errorf("user %q: %w", userText, err)
+	}
+	limits, err := parseLimits(c.builder.CommonBuildOpts.Ulimit)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := c.run.filterFor(c.builder.Capabilities)
+	if err != nil {
+		return nil, err
+	}
+	s := &sandbox.Step{
+		Root: c.root, Stage: isolation.stage, User: user, Limits: limits, Filter: filter,
+		Capabilities: c.builder.Capabilities, NoNewPrivs: c.builder.CommonBuildOpts.NoNewPrivileges,
+		Hostname: c.hostname(), Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
+		Dir: path.Join("/", firstOf(o.Workdir, c.builder.WorkDir(), "/")),
+	}
+	s.Sysctls = sysctls(conf, isolation.netns)
+	s.Env = c.stepEnvironment(o.Env, s.Hostname, user.Home)
+	if isolation.netns != nil {
+		s.Network = isolation.netns.file
+	}
+	for _, name := range c.builder.Volumes() {
+		if err := sandbox.MakeDir(c.files, path.Join("/", name), sandbox.User{}); err != nil {
+			return nil, fmt.Errorf("making the volume %s: %w", name, err)
+		}
+	}
+	if err := sandbox.MakeDir(c.files, s.Dir, user); err != nil {
+		return nil, fmt.Errorf("making the working directory %s: %w", s.Dir, err)
+	}
+	if s.Binds, err = c.subscriptions(); err != nil {
+		return nil, err
+	}
+	s.Files, err = c.stepFiles(conf, isolation.netns)
+	return s, err
+}
+
+// filterFor compiles the system call filter for steps with these capabilities, once.
+func (b *Builder) filterFor(capabilities []string) (*sandbox.Filter, error) {
+	key := strings.Join(capabilities, ",")
+	if filter := b.filters[key]; filter != nil {
+		return filter, nil
+	}
+	filter, err := sandbox.DefaultFilter(capabilities)
+	if err != nil {
+		return nil, err
+	}
+	b.filters[key] = filter
+	return filter, nil
+}
+
+// stepEnvironment is the library's (configureEnvironment), with the HOME that an OCI runtime adds.
+func (c *Container) stepEnvironment(more []string, hostname, home string) []string {
+	path := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	var env []string
+	for _, variable := range util.MergeEnv(util.MergeEnv(path, c.builder.Env()), more) {
+		if strings.Contains(variable, "=") {
+			env = append(env, variable)
+		}
+	}
+	if value(env, "HOSTNAME") == nil {
+		env = append(env, "HOSTNAME="+hostname)
+	}
+	if at := value(env, "HOME"); at == nil {
+		env = append(env, "HOME="+home)
+	} else if *at == "HOME=" {
+		*at += home
+	}
+	return env
+}
+
+// value returns where a variable is set, or nil.
+func value(env []string, name string) *string {
+	for i := range env {
+		if strings.HasPrefix(env[i], name+"=") {
+			return &env[i]
+		}
+	}
+	return nil
+}
+
+// subscriptions are what the distribution wants in every container (containers-mounts.conf(5)).
+func (c *Container) subscriptions() (binds []sandbox.Bind, err error) {
+	dir, err := c.run.options.Store.ContainerDirectory(c.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range subscriptions.MountsWithUIDGID(c.builder.MountLabel, dir, c.builder.DefaultMountsFilePath, c.root, 0, 0,
+		unshare.IsRootless(), false) {
+		binds = append(binds, sandbox.Bind{Source: m.Source, Target: m.Destination, ReadOnly: slices.Contains(m.Options, "ro")})
+	}
+	return binds, nil
+}
+
+// lookPath finds a command that is given by its name alone in the container's PATH. It returns nil if there is none.
+func lookPath(files *rootfs.FS, argv, env []string, dir string) []string {
+	if strings.Contains(argv[0], "/") {
+		return argv
+	}
+	list := ""
+	if at := value(env, "PATH"); at != nil {
+		list = strings.TrimPrefix(*at, "PATH=")
+	}
+	for _, entry := range filepath.SplitList(list) {
+		if !path.IsAbs(entry) {
+			entry = path.Join(dir, entry)
+		}
+		candidate := path.Join(entry, argv[0])
+		info, err := files.Stat(candidate)
+		if err == nil && info.Mode.Type() == 0 && info.Mode&0o111 != 0 {
+			return append([]string{candidate}, argv[1:]...)
+		}
+	}
+	return nil
+}
+
+// statusOf returns a command's exit status, 128+n when signal n ended it.
+func statusOf(state *os.ProcessState) int {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return state.ExitCode()
+}
+
+func firstOf(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// trySandbox finds out whether the executor works here, by a step that does everything but execute.
+func (b *Builder) trySandbox() (*Isolation, error) {
+	conf, err := config.Default()
+	if err != nil {
+		return nil, fmt.Errorf("reading containers.conf: %w", err)
+	}
+	if err := beyondSandbox(conf); err != nil {
+		return nil, err
+	}
+	capabilities, err := conf.Capabilities("", nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the default capabilities: %w", err)
+	}
+	filter, err := b.filterFor(capabilities)
+	if err != nil {
+		return nil, err
+	}
+	chosen := &Isolation{Kind: sandboxKind, Network: "host", stage: filepath.Join(b.options.TempDir, "stage")}
+	root := filepath.Join(b.options.TempDir, "probe-root")
+	for _, dir := range []string{root, chosen.stage} {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("making a directory to try it in: %w", err)
+		}
+	}
+	if err := sandbox.Try(root, chosen.stage, sandbox.Step{
+		Capabilities: capabilities, Filter: filter, Hostname: "probe",
+		Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
+	}); err != nil {
+		return nil, err
+	}
+	if conf.NetNS() == "host" {
+		return chosen, nil
+	}
+	if chosen.netns, err = b.holdNetwork(conf); err != nil {
+		chosen.Passed = append(chosen.Passed, fmt.Sprintf("private network: %v", err))
+		return chosen, nil
+	}
+	chosen.Network = "private"
+	return chosen, nil
+}
+
+// sandboxRefused is the error of a user's wish for the sandbox where it can't be.
+func sandboxRefused(err error) error {
+	return failure.New("isolation", sandboxKind, "doesn't work here: %w", err).WithKind(failure.Machine).
+		WithHint("leave the choice to rlbuild, or run steps with --isolation oci or chroot.")
+}
+
+// rootlessFlag is what the library writes into /run/.containerenv.
+func rootlessFlag() int {
+	if unshare.IsRootless() {
+		return 1
+	}
+	return 0
+}
+
+// containerEnv is the content of /run/.containerenv, by which programs know where they run.
+func (c *Container) containerEnv() string {
+	return fmt.Sprintf("\nengine=\"buildah-%s\"\nname=%q\nid=%q\nimage=%q\nimageid=%q\nrootless=%d\n",
+		define.Version, c.builder.Container, c.builder.ContainerID, c.builder.FromImage, c.builder.FromImageID, rootlessFlag())
+}

@@ -1,0 +1,199 @@
+package sandbox
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kinds and places of operations, as child.h has them.
+const (
+	opStage = iota
+	opMount
+	opBind
+	opFile
+	opDirectory
+	opLink
+	opSysctl
+	opReadOnly
+	opMask
+)
+
+const (
+	inRoot = iota
+	inStage
+	inDev
+	inProc
+	inSys
+	nowhere = -1
+)
+
+// operation is one line of what the child does before it leaves the host's tree.
+type operation struct {
+	kind, place    int
+	source, target string
+	options        string
+	content        []byte
+	mode           uint32
+	attributes     uint64
+	keep           int
+	doing          string // for an error
+}
+
+const (
+	noSuid    = unix.MOUNT_ATTR_NOSUID
+	noDev     = unix.MOUNT_ATTR_NODEV
+	noExec    = unix.MOUNT_ATTR_NOEXEC
+	readOnly  = unix.MOUNT_ATTR_RDONLY
+	noAccess  = noSuid | noDev | noExec
+	shmSize   = "65536k"
+	ttyGroup  = 5 // of devpts(5), by old convention
+	devOption = "mode=0755,size=65536k"
+)
+
+// devices are what every container finds in /dev, from the host, because a user can't make device nodes.
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// links are the rest of /dev (devices.rst of the kernel's documentation, and the runtime specification).
+var links = [][2]string{
+	{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+	{"ptmx", "pts/ptmx"},
+}
+
+// plan lists the operations in order. Files and binds come first: their targets are the image's to choose, and so can't
+// lead into /proc, /sys and /dev as the step will see them.
+func (s *Step) plan() []operation {
+	ops := []operation{{kind: opStage, target: s.Stage, doing: "mounting tmpfs for the step's own files"}}
+	for _, b := range s.Binds {
+		o := operation{kind: opBind, source: b.Source, target: b.Target, doing: "binding " + b.Source + " on " + b.Target}
+		if b.ReadOnly {
+			o.attributes = readOnly
+		}
+		ops = append(ops, o)
+	}
+	for i, f := range s.Files {
+		ops = append(ops, operation{kind: opFile, source: "file" + strconv.Itoa(i), target: f.Target, content: f.Content, mode: uint32(f.Mode.Perm()),
+			attributes: noSuid | noDev, doing: "mounting a file on " + f.Target})
+	}
+	ops = append(ops, operation{kind: opMount, source: "proc", target: "/proc", attributes: noAccess, keep: inProc})
+	ops = append(ops, s.planSys()...)
+	ops = append(ops, planDev()...)
+	for _, c := range s.Sysctls {
+		ops = append(ops, operation{kind: opSysctl, place: inProc, content: []byte(c.Value),
+			target: "sys/" + strings.ReplaceAll(c.Name, ".", "/"), doing: "setting " + c.Name})
+	}
+	for _, name := range s.ReadOnly {
+		if place, target := below(name); place != nowhere {
+			ops = append(ops, operation{kind: opReadOnly, place: place, target: target, attributes: readOnly | noAccess,
+				doing: "making " + name + " read-only"})
+		}
+	}
+	for _, name := range s.Masked {
+		if place, target := below(name); place != nowhere {
+			ops = append(ops, operation{kind: opMask, place: place, target: target, doing: "masking " + name})
+		}
+	}
+	for i := range ops {
+		if o := &ops[i]; o.keep == 0 {
+			o.keep = nowhere // no mount is ever kept as the root
+		}
+		if o := &ops[i]; o.kind == opMount {
+			o.doing = "mounting " + o.source + " on " + shown(o.place, o.target)
+		}
+	}
+	return ops
+}
+
+// planSys shows /sys. A new sysfs shows the network namespace of who mounts it, and may only be mounted by its owner; in
+// the host's network namespace the host's own is shown.
+func (s *Step) planSys() []operation {
+	if s.Network == nil {
+		return []operation{{kind: opBind, source: "/sys", target: "/sys", attributes: readOnly | noAccess, keep: inSys,
+			doing: "binding /sys"}}
+	}
+	ops := []operation{{kind: opMount, source: "sysfs", target: "/sys", attributes: readOnly | noAccess, keep: inSys}}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		ops = append(ops, operation{kind: opMount, source: "cgroup2", place: inSys, target: "fs/cgroup",
+			attributes: readOnly | noAccess})
+	}
+	return ops
+}
+
+func planDev() []operation {
+	ops := []operation{{kind: opMount, source: "tmpfs", target: "/dev", options: devOption,
+		attributes: noSuid | unix.MOUNT_ATTR_STRICTATIME, keep: inDev}}
+	for _, name := range devices {
+		ops = append(ops, operation{kind: opBind, place: inDev, source: "/dev/" + name, target: name, attributes: noSuid,
+			doing: "binding /dev/" + name})
+	}
+	for _, link := range links {
+		ops = append(ops, operation{kind: opLink, place: inDev, source: link[1], target: link[0],
+			doing: "linking /dev/" + link[0]})
+	}
+	for _, m := range []struct {
+		kind, name, options string
+		attributes          uint64
+	}{
+		{"devpts", "pts", ptsOptions(), noSuid | noExec},
+		{"tmpfs", "shm", "mode=1777,size=" + shmSize, noAccess},
+		{"mqueue", "mqueue", "", noAccess},
+	} {
+		ops = append(ops,
+			operation{kind: opDirectory, place: inDev, target: m.name, mode: 0o755, doing: "making /dev/" + m.name},
+			operation{kind: opMount, place: inDev, source: m.kind, target: m.name, options: m.options, attributes: m.attributes})
+	}
+	return ops
+}
+
+// ptsOptions leave the group of terminals out where that group isn't mapped: devpts would refuse it.
+func ptsOptions() string {
+	options := "newinstance,ptmxmode=0666,mode=0620"
+	if data, err := os.ReadFile("/proc/self/gid_map"); err == nil && maps(data, ttyGroup) {
+		options += ",gid=" + strconv.Itoa(ttyGroup)
+	}
+	return options
+}
+
+// maps tells whether the lines of a /proc/PID/gid_map map an ID.
+func maps(data []byte, id uint64) bool {
+	for line := range bytes.Lines(data) {
+		var n [3]uint64
+		fields := bytes.Fields(line)
+		if len(fields) != len(n) {
+			continue
+		}
+		for i, field := range fields {
+			n[i], _ = strconv.ParseUint(string(field), 10, 64) // the kernel writes numbers
+		}
+		if n[0] <= id && id-n[0] < n[2] {
+			return true
+		}
+	}
+	return false
+}
+
+// below returns which mount of ours a path lies in, and the rest of the path.
+func below(name string) (place int, rest string) {
+	if rest, ok := strings.CutPrefix(name, "/proc/"); ok {
+		return inProc, rest
+	}
+	if rest, ok := strings.CutPrefix(name, "/sys/"); ok {
+		return inSys, rest
+	}
+	return nowhere, ""
+}
+
+func shown(place int, target string) string {
+	switch place {
+	case inDev:
+		return "/dev/" + target
+	case inProc:
+		return "/proc/" + target
+	case inSys:
+		return "/sys/" + target
+	}
+	return target
+}

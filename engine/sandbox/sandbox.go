@@ -1,0 +1,108 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Step is one command to run in a root file system. Everything in it is the caller's decision but what only the kernel
+// can decide; see the package comment for what is always set up.
+type Step struct {
+	Root  string // the root file system, a path that is trusted
+	Stage string // an empty directory outside Root, hidden from the step; many steps may share it
+
+	Args []string // argv; Args[0] is a path inside the root, or relative to Dir. Empty: only the set-up is tried
+	Env  []string // NAME=VALUE, all of it
+	Dir  string   // working directory inside the root, which must exist
+
+	User         User
+	Capabilities []string // CAP_CHOWN, ...: bounding for every user, effective for uid 0 alone
+	NoNewPrivs   bool
+	Filter       *Filter // nil: no system call is filtered
+	Limits       []Limit
+
+	Hostname string
+	Network  *os.File // a network namespace to run in; nil is the caller's own
+	Sysctls  []Sysctl
+	Files    []File
+	Binds    []Bind
+	Masked   []string // below /proc and /sys: not readable
+	ReadOnly []string // below /proc and /sys: not writable
+
+	Stdin, Stdout, Stderr *os.File
+}
+
+// User is who a step runs as. The IDs are those of the caller's user namespace.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary ones, GID not implied
+	Home     string
+}
+
+// Limit is one of setrlimit(2)'s.
+type Limit struct {
+	Resource   int // RLIMIT_NOFILE, ...
+	Soft, Hard uint64
+}
+
+// Sysctl is a setting of one of the step's own namespaces.
+type Sysctl struct{ Name, Value string } // "net.ipv4.ip_forward"
+
+// File is a file of rlbuild's own that the step finds at Target, writable and gone with the step. Target must exist in
+// the root (Targets makes it so); links in it are followed inside the root.
+type File struct {
+	Target  string
+	Content []byte
+	Mode    os.FileMode
+}
+
+// Bind shows the host's Source, a trusted path, at Target in the root.
+type Bind struct {
+	Source, Target string
+	ReadOnly       bool
+}
+
+// Error is a step that could not be started.
+type Error struct {
+	Doing   string // "mounting proc on /proc"
+	Program bool   // all was set up: the program itself is missing or can't be executed
+	Err     syscall.Errno
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Doing, e.Err) }
+
+// Unwrap returns the kernel's error number.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Run starts the step and waits for its end; nothing of it is left when Run returns. When ctx ends, the step is killed
+// at once. The error is an *Error when the step could not be started; a command that failed is a state, not an error.
+func (s *Step) Run(ctx context.Context) (*os.ProcessState, error) {
+	return s.run(ctx)
+}
+
+// Try finds out whether steps can run here: it does all of the set-up in the directory root, which gets what directories
+// it lacks, and then executes nothing.
+func Try(root, stage string, s Step) error {
+	for _, name := range []string{"/proc", "/sys", "/dev"} {
+		if err := os.MkdirAll(root+name, 0o755); err != nil {
+			return fmt.Errorf("making a root to try it with: %w", err)
+		}
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	s.Root, s.Stage, s.Dir, s.Args = root, stage, "/", nil
+	s.Stdin, s.Stdout, s.Stderr = null, null, null
+	state, err := s.Run(context.Background())
+	if err != nil {
+		return err
+	}
+	if !state.Success() {
+		return fmt.Errorf("the trial step ended with %v", state)
+	}
+	return nil
+}

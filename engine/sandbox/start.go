@@ -1,0 +1,277 @@
+package sandbox
+
+// #include <stdlib.h>
+// #include <string.h>
+// #include "child.h"
+import "C"
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/moby/sys/capability"
+	"golang.org/x/sys/unix"
+)
+
+// run starts the child and waits for it.
+func (s *Step) run(ctx context.Context) (*os.ProcessState, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// The child dies with the thread that made it (PR_SET_PDEATHSIG), so this one must be there until the child has ended.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	reports, report, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("making a pipe for the step's set-up: %w", err)
+	}
+	defer reports.Close()
+	ops := s.plan()
+	pid, err := s.start(ctx, ops, report)
+	report.Close()
+	if err != nil {
+		return nil, err
+	}
+	process, err := os.FindProcess(pid) // holds a pidfd where there is one; unreaped, the pid can't be another's
+	if err != nil {
+		return nil, fmt.Errorf("watching the step: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = process.Kill() })() // ended in the meantime is as good
+	failed, reportErr := readReport(reports)
+	state, err := process.Wait()
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the step: %w", err)
+	}
+	if err := errors.Join(reportErr, ctx.Err()); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, s.explain(ops, failed)
+	}
+	return state, nil
+}
+
+// readReport waits until the child has executed its program, or failed to, or was killed.
+func readReport(pipe io.Reader) (*C.struct_report, error) {
+	data, err := io.ReadAll(io.LimitReader(pipe, C.sizeof_struct_report))
+	if err != nil {
+		return nil, fmt.Errorf("reading how the step's set-up went: %w", err)
+	}
+	if len(data) < C.sizeof_struct_report {
+		return nil, nil
+	}
+	var numbers [3]int32
+	if err := binary.Read(bytes.NewReader(data), binary.NativeEndian, &numbers); err != nil {
+		return nil, fmt.Errorf("reading how the step's set-up went: %w", err)
+	}
+	return &C.struct_report{phase: C.int(numbers[0]), index: C.int(numbers[1]), error: C.int(numbers[2])}, nil
+}
+
+// explain turns the child's report into an error.
+func (s *Step) explain(ops []operation, r *C.struct_report) error {
+	e := &Error{Err: syscall.Errno(r.error)}
+	switch r.phase {
+	case C.AT_START:
+		e.Doing = "arranging the step's process"
+	case C.AT_NETWORK:
+		e.Doing = "joining the network namespace"
+	case C.AT_ROOT:
+		e.Doing = "mounting the root " + s.Root
+	case C.AT_OPERATION:
+		e.Doing = ops[r.index].doing
+	case C.AT_PIVOT:
+		e.Doing = "leaving the host's root"
+	case C.AT_HOSTNAME:
+		e.Doing = fmt.Sprintf("setting the host name %q", s.Hostname)
+	case C.AT_LIMITS:
+		l := s.Limits[r.index]
+		e.Doing = fmt.Sprintf("setting resource limit %d to %d:%d", l.Resource, l.Soft, l.Hard)
+	case C.AT_DIRECTORY:
+		e.Doing = "changing to the working directory " + s.Dir
+	case C.AT_PROGRAM, C.AT_EXEC:
+		e.Doing, e.Program = "executing "+s.Args[0], true
+	case C.AT_CAPABILITIES:
+		e.Doing = "giving up capabilities"
+	case C.AT_SECCOMP:
+		e.Doing = "loading the system call filter"
+	case C.AT_USER:
+		e.Doing = fmt.Sprintf("becoming user %d, group %d", s.User.UID, s.User.GID)
+	}
+	return e
+}
+
+// start makes the child and returns its pid when it executes its program or has ended. The report is in the pipe then.
+func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int, error) {
+	for _, text := range append(append([]string{s.Root, s.Stage, s.Dir, s.Hostname}, s.Args...), s.Env...) {
+		if strings.ContainsRune(text, 0) {
+			return 0, fmt.Errorf("%q holds a NUL byte", text)
+		}
+	}
+	bounding, err := capabilityBits(s.Capabilities)
+	if err != nil {
+		return 0, err
+	}
+	var m memory
+	defer m.free()
+	c := (*C.struct_step)(m.alloc(C.sizeof_struct_step))
+	c.root, c.directory, c.hostname = m.text(s.Root), m.text(s.Dir), m.text(s.Hostname)
+	for i, f := range []*os.File{s.Stdin, s.Stdout, s.Stderr} {
+		c.stdio[i] = C.int(f.Fd())
+	}
+	c.report, c.network = C.int(report.Fd()), -1
+	if s.Network != nil {
+		c.network = C.int(s.Network.Fd())
+	}
+	c.ops, c.nops = m.operations(ops), C.int(len(ops))
+	c.limits, c.nlimits = m.limits(s.Limits), C.int(len(s.Limits))
+	if len(s.Args) > 0 {
+		c.argv, c.envp = m.texts(s.Args), m.texts(s.Env)
+	}
+	c.uid, c.gid, c.ngroups = C.uint32_t(s.User.UID), C.uint32_t(s.User.GID), -1
+	if canSetGroups() {
+		c.groups, c.ngroups = m.groups(s.User.Groups), C.int(len(s.User.Groups))
+	}
+	c.bounding = C.uint64_t(bounding)
+	if s.User.UID == 0 {
+		c.permitted = c.bounding
+	}
+	if s.NoNewPrivs {
+		c.no_new_privs = 1
+	}
+	if s.Filter != nil {
+		c.filter = m.bytes(s.Filter.program)
+		c.nfilter = C.ushort(len(s.Filter.program) / unix.SizeofSockFilter)
+	}
+	finished := killWhenDone(ctx, (*int32)(unsafe.Pointer(&c.pid)))
+	pid, err := C.rlbuild_sandbox_start(c)
+	finished()
+	runtime.KeepAlive(s)
+	runtime.KeepAlive(report)
+	if pid < 0 {
+		return 0, &Error{Doing: "making the step's namespaces", Err: err.(syscall.Errno)}
+	}
+	return int(pid), nil
+}
+
+// killWhenDone kills the child, once *pid says which it is, when ctx ends before the returned function is called: its
+// set-up may hang in a file system that another process serves. The child isn't waited for yet, so the pid is its own.
+func killWhenDone(ctx context.Context, pid *int32) (finished func()) {
+	started, watched := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(watched)
+		for {
+			if id := atomic.LoadInt32(pid); id > 0 {
+				_ = unix.Kill(int(id), unix.SIGKILL) // ended in the meantime is as good
+				return
+			}
+			select {
+			case <-started:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	return func() {
+		close(started)
+		if !stop() {
+			<-watched
+		}
+	}
+}
+
+// canSetGroups tells whether setgroups(2) is allowed: a user namespace with one mapped group denies it for good.
+var canSetGroups = sync.OnceValue(func() bool {
+	data, err := os.ReadFile("/proc/self/setgroups")
+	return err != nil || strings.TrimSpace(string(data)) != "deny"
+})
+
+// capabilityBits turns names into a set.
+func capabilityBits(names []string) (bits uint64, err error) {
+	known := map[string]capability.Cap{}
+	for _, c := range capability.ListKnown() {
+		known["CAP_"+strings.ToUpper(c.String())] = c
+	}
+	for _, name := range names {
+		c, ok := known[strings.ToUpper(name)]
+		if !ok {
+			return 0, fmt.Errorf("unknown capability %q", name)
+		}
+		bits |= 1 << c
+	}
+	return bits, nil
+}
+
+// memory is what the child reads, outside of Go's heap: C may not hold pointers into that one.
+type memory struct{ blocks []unsafe.Pointer }
+
+func (m *memory) free() {
+	for _, p := range m.blocks {
+		C.free(p)
+	}
+}
+
+// alloc returns zeroed memory. Like Go's own, it doesn't return when there is none.
+func (m *memory) alloc(size C.size_t) unsafe.Pointer {
+	p := C.malloc(size + 1)
+	C.memset(p, 0, size+1)
+	m.blocks = append(m.blocks, p)
+	return p
+}
+
+func (m *memory) bytes(b []byte) unsafe.Pointer {
+	p := m.alloc(C.size_t(len(b)))
+	copy(unsafe.Slice((*byte)(p), len(b)), b)
+	return p
+}
+
+func (m *memory) text(s string) *C.char { return (*C.char)(m.bytes([]byte(s))) }
+
+// texts returns an array that ends with NULL, as execve(2) wants it.
+func (m *memory) texts(list []string) **C.char {
+	p := m.alloc(C.size_t(len(list)+1) * C.size_t(unsafe.Sizeof((*C.char)(nil))))
+	array := unsafe.Slice((**C.char)(p), len(list))
+	for i, s := range list {
+		array[i] = m.text(s)
+	}
+	return (**C.char)(p)
+}
+
+func (m *memory) groups(ids []uint32) *C.uint32_t {
+	p := m.alloc(C.size_t(len(ids)) * C.sizeof_uint32_t)
+	copy(unsafe.Slice((*uint32)(p), len(ids)), ids)
+	return (*C.uint32_t)(p)
+}
+
+func (m *memory) limits(list []Limit) *C.struct_limit {
+	p := m.alloc(C.size_t(len(list)) * C.sizeof_struct_limit)
+	array := unsafe.Slice((*C.struct_limit)(p), len(list))
+	for i, l := range list {
+		array[i] = C.struct_limit{resource: C.int(l.Resource), soft: C.uint64_t(l.Soft), hard: C.uint64_t(l.Hard)}
+	}
+	return (*C.struct_limit)(p)
+}
+
+func (m *memory) operations(list []operation) *C.struct_op {
+	p := m.alloc(C.size_t(len(list)) * C.sizeof_struct_op)
+	array := unsafe.Slice((*C.struct_op)(p), len(list))
+	for i, o := range list {
+		array[i] = C.struct_op{
+			kind: C.int(o.kind), place: C.int(o.place), keep: C.int(o.keep), mode: C.uint(o.mode),
+			attributes: C.uint64_t(o.attributes), source: m.text(o.source), target: m.text(o.target),
+			options: m.text(o.options), content: (*C.char)(m.bytes(o.content)), length: C.size_t(len(o.content)),
+		}
+	}
+	return (*C.struct_op)(p)
+}

@@ -1,0 +1,172 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+)
+
+// Targets are what a step's mounts need in its root: made before the step, and removed after it unless the step made
+// them its own.
+type Targets struct {
+	files *rootfs.FS
+	made  []string
+	// Parents are the directories that something was made in, by their names from the root ("etc"), as they were before.
+	// Overlay has copied those up from the layer below though nothing about them has changed.
+	Parents map[string]rootfs.Info
+}
+
+// fixed are directories that every root needs and keeps.
+var fixed = []string{"/proc", "/sys", "/dev"}
+
+// unchanged marks what was made: a step that changes it gives it another time.
+var unchanged = time.Unix(0, 0)
+
+// maxLinks is the kernel's own limit for links met in one lookup (path_resolution(7)).
+const maxLinks = 40
+
+// MakeTargets makes what the mounts of a step need. The caller calls Remove after the step, also when MakeTargets fails.
+func (s *Step) MakeTargets(files *rootfs.FS) (*Targets, error) {
+	t := &Targets{files: files, Parents: map[string]rootfs.Info{}}
+	for _, name := range fixed {
+		if info, err := files.Lstat(name); err == nil && !info.Mode.IsDir() {
+			return t, fmt.Errorf("%s in the container: %w", name, unix.ENOTDIR)
+		} else if err == nil {
+			continue
+		}
+		if err := files.Mkdir(name, 0o755, false); err != nil {
+			return t, err
+		}
+	}
+	for _, f := range s.Files {
+		if err := t.need(f.Target, false, 0); err != nil {
+			return t, err
+		}
+	}
+	for _, b := range s.Binds {
+		var st unix.Stat_t
+		if err := unix.Stat(b.Source, &st); err != nil {
+			return t, fmt.Errorf("looking at %s: %w", b.Source, err)
+		}
+		if err := t.need(b.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR, 0); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// need makes sure that name leads to something: where it is a link that leads nowhere, where the link points to.
+func (t *Targets) need(name string, directory bool, links int) error {
+	if _, err := t.files.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	name = strings.TrimRight(name, "/")
+	dir, base := path.Split(name)
+	if base == "" || base == "." || base == ".." {
+		return &fs.PathError{Op: "make", Path: name, Err: fs.ErrNotExist}
+	}
+	if dir == "" {
+		dir = "/"
+	}
+	if err := t.need(dir, true, links); err != nil {
+		return err
+	}
+	if target, err := t.files.Readlink(name); err == nil {
+		if links++; links > maxLinks {
+			return &fs.PathError{Op: "make", Path: name, Err: unix.ELOOP}
+		}
+		if !path.IsAbs(target) {
+			target = dir + target // not path.Join, which would resolve ".." before the links in dir
+		}
+		return t.need(target, directory, links)
+	}
+	return t.make(dir, name, directory)
+}
+
+func (t *Targets) make(dir, name string, directory bool) error {
+	parent, err := t.files.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if directory {
+		err = t.files.Mkdir(name, 0o755, false)
+	} else {
+		err = t.files.WriteFile(name, nil, rootfs.Write{})
+	}
+	if err != nil {
+		return err
+	}
+	// By its real name from here on: the one it was made by may lead through links.
+	if name, err = t.files.Resolve(name); err != nil {
+		return err
+	}
+	dir = path.Dir(name)
+	t.made = append(t.made, name)
+	if _, noted := t.Parents[dir]; !noted && dir != "." && !slices.Contains(t.made, dir) {
+		t.Parents[dir] = parent
+	}
+	if err := t.files.Chtimes(name, unchanged); err != nil {
+		return err
+	}
+	return t.files.Chtimes(dir, parent.ModTime)
+}
+
+// Remove removes what was made and is as it was, newest first. What the step has put something into, or replaced, stays.
+func (t *Targets) Remove() error {
+	var errs []error
+	for i := len(t.made) - 1; i >= 0; i-- {
+		errs = append(errs, t.remove(t.made[i]))
+	}
+	t.made = nil
+	return errors.Join(errs...)
+}
+
+func (t *Targets) remove(name string) error {
+	info, err := t.files.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the step has removed it
+	}
+	if err != nil {
+		return err
+	}
+	if !info.ModTime.Equal(unchanged) || info.UID != 0 || info.GID != 0 {
+		return nil
+	}
+	dir := path.Dir(name)
+	parent, err := t.files.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if err := t.files.Remove(name, false); err != nil {
+		if errors.Is(err, unix.ENOTEMPTY) {
+			return nil
+		}
+		return err
+	}
+	return t.files.Chtimes(dir, parent.ModTime)
+}
+
+// MakeDir makes a working directory, links in its name followed inside the root, and gives what it makes to the user.
+func MakeDir(files *rootfs.FS, name string, user User) error {
+	_, err := files.Stat(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if parent := path.Dir(name); parent != name {
+		if err := MakeDir(files, parent, user); err != nil {
+			return err
+		}
+	}
+	if err := files.Mkdir(name, 0o755, false); err != nil {
+		return err
+	}
+	return files.Chown(name, int(user.UID), int(user.GID), false)
+}
