@@ -172,7 +172,7 @@ static int mask(int stage, int target)
 static int do_stage(int *places, const struct op *o)
 {
 	int target = open(o->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int mount = new_mount("tmpfs", "mode=0700", K_MOUNT_ATTR_NOSUID | K_MOUNT_ATTR_NODEV);
+	int mount = new_mount("tmpfs", "mode=0700,size=65536k", K_MOUNT_ATTR_NOSUID | K_MOUNT_ATTR_NODEV);
 	if (target < 0 || mount < 0 || mkdirat(mount, "empty", 0555) < 0 || attach(mount, target) < 0)
 		return -1;
 	places[IN_STAGE] = mount;
