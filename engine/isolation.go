@@ -18,7 +18,8 @@ type Isolation struct {
 	Kind    string   `json:"isolation"`
 	Runtime string   `json:"runtime"` // path of the OCI runtime; "" where there is none
 	Network string   `json:"network"` // "private" or "host"
-	Passed  []string `json:"passed"`  // what was passed over, each with the reason
+	Passed  []string `json:"passed"`  // ways to execute them that were passed over, each with the reason
+	Shared  string   `json:"shared"`  // why the network is the host's; "" when that was asked for
 
 	kind        define.Isolation
 	runtimeArgs []string
@@ -55,12 +56,16 @@ func (b *Builder) chooseIsolation() (*Isolation, error) {
 	for _, reason := range chosen.Passed {
 		b.options.Info("passed over: " + reason)
 	}
+	if chosen.Shared != "" {
+		b.options.Info("no private network: " + chosen.Shared)
+	}
 	b.options.Info("steps run with " + chosen.String())
 	return chosen, nil
 }
 
 func (b *Builder) selectIsolation() (*Isolation, error) {
-	chroot := &Isolation{Kind: "chroot", kind: define.IsolationChroot, Network: "host"}
+	chroot := &Isolation{Kind: "chroot", kind: define.IsolationChroot, Network: "host",
+		Shared: "a chroot has no network of its own"}
 	oci := &Isolation{Kind: "oci", kind: define.IsolationOCI}
 	if unshare.IsRootless() {
 		oci = &Isolation{Kind: "rootless", kind: define.IsolationOCIRootless}
@@ -100,8 +105,7 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 		oci.Runtime, oci.runtimeArgs = path, args
 		oci.Network = "private"
 		if err := b.tryNetwork(); err != nil {
-			passed = append(passed, fmt.Sprintf("private network: %v", err))
-			oci.Network = "host"
+			oci.Network, oci.Shared = "host", err.Error()
 		}
 		oci.Passed = passed
 		return oci, nil

@@ -256,7 +256,7 @@ func (b *Builder) trySandbox() (*Isolation, error) {
 		return chosen, nil
 	}
 	if chosen.netns, err = b.holdNetwork(conf); err != nil {
-		chosen.Passed = append(chosen.Passed, fmt.Sprintf("private network: %v", err))
+		chosen.Shared = err.Error()
 		return chosen, nil
 	}
 	chosen.Network = "private"

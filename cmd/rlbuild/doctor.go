@@ -71,17 +71,21 @@ func examine(std streams, f *flags) (findings []finding, err error) {
 	runtime := finding{Name: "runtime", OK: isolation.Runtime != "", Found: isolation.Runtime}
 	if isolation.Kind == "sandbox" {
 		runtime.OK, runtime.Found = true, "none needed"
+	} else if !runtime.OK && len(isolation.Passed) == 0 {
+		runtime.OK, runtime.Found = true, "none is wanted"
 	} else if !runtime.OK {
 		runtime.Found, runtime.Cure = "none works here", "steps run in a chroot; install a current crun or runc for more isolation."
 	}
 	network := finding{Name: "network", OK: isolation.Network == "private", Found: isolation.Network}
-	if !network.OK {
+	if isolation.Shared != "" {
+		network.Found += ": " + isolation.Shared
 		network.Cure = "steps share the host's network; a private one takes a current passt (pasta), or netavark for root."
 	}
+	kind := finding{Name: "isolation", OK: true, Found: isolation.Kind}
 	if passed := strings.Join(isolation.Passed, "; "); passed != "" {
-		runtime.Found += " (" + passed + ")"
+		kind.Found += ", since " + passed
 	}
-	return append(findings, finding{Name: "isolation", OK: true, Found: isolation.Kind}, runtime, network), nil
+	return append(findings, kind, runtime, network), nil
 }
 
 func failed(name string, err error) finding {

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -113,16 +117,33 @@ func send(mode string, group int, number syscall.Signal, terminal *os.File) erro
 	}
 }
 
-// orphans reports whether the process group still has members two seconds on. The last of them may outlive the leader by
-// the time the kernel needs to reap them.
+// orphans reports whether the process group still has living members two seconds on. The last of them may outlive the
+// leader by the time the kernel needs for its end.
 func orphans(group int) bool {
 	for range 40 {
-		if syscall.Kill(-group, 0) == syscall.ESRCH {
+		if !alive(group) {
 			return false
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	return true
+}
+
+// alive reports whether a process group has a member that isn't a zombie: those wait for init, which may take its time.
+func alive(group int) bool {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is a good one
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has just ended
+		}
+		// "PID (name) state ppid pgrp …", and the name may hold anything: proc_pid_stat(5)
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) > 2 && fields[2] == strconv.Itoa(group) && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
 }
 
 // copyOutput passes a command's output on and shows each line to see. The copying ends when nobody holds the pipes.
