@@ -75,7 +75,7 @@ func New(options Options) (*Builder, error) {
 		return nil, err
 	}
 	b.isolation = sync.OnceValues(b.chooseIsolation)
-	b.network = containerNetwork(options.Store)
+	b.network = containerNetwork(options.Store, options.TempDir)
 	if err := becomeSubreaper(); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/sirupsen/logrus"
 	"go.podman.io/common/libnetwork/network"
@@ -17,16 +19,30 @@ var errNoNetwork = errors.New("no network helper: netavark is not installed")
 
 // containerNetwork returns the library's bridge network, or one that refuses every use where netavark isn't installed:
 // the library won't make a container without one, though rootless runs never touch it.
-func containerNetwork(s *store.Store) nettypes.ContainerNetwork {
+func containerNetwork(s *store.Store, tempDir string) nettypes.ContainerNetwork {
 	conf, err := config.Default()
 	if err != nil {
 		return noNetwork{}
 	}
 	_, net, err := network.NetworkBackend(s.Store, conf, false)
 	if err != nil {
+		nameHelper(conf, tempDir)
 		return noNetwork{}
 	}
 	return quietNetwork{net}
+}
+
+// nameHelper gives the library a netavark to name where none is installed: it won't open a container or look at an image
+// otherwise, even though it only remembers the name. Run, it fails.
+func nameHelper(conf *config.Config, tempDir string) {
+	dir := filepath.Join(tempDir, "helpers")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return // the library's own message about netavark says the rest
+	}
+	if err := os.WriteFile(filepath.Join(dir, "netavark"), []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
+		return
+	}
+	conf.Engine.HelperBinariesDir.Set(append(conf.Engine.HelperBinariesDir.Get(), dir))
 }
 
 // quietNetwork keeps the helper's log to errors: it takes its level from logrus, under whose name for "nothing" it
