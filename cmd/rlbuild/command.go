@@ -103,7 +103,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.runRoot, "runroot", "", "`directory` of the store's state until the next boot")
 	p.StringVar(&f.driver, "storage-driver", "", "storage `driver`: overlay or vfs; the best that works")
 	p.StringArrayVar(&f.driverOptions, "storage-opt", nil, "`option` of the storage driver, NAME=VALUE (repeatable)")
-	p.StringVar(&f.isolation, "isolation", "", "how steps run: sandbox, oci, rootless or `chroot`; the best that works")
+	p.StringVar(&f.isolation, "isolation", "", "the `way` steps run: sandbox, oci, rootless or chroot; the best that works")
 	p.StringVar(&f.runtime, "runtime", "", "OCI `runtime` for steps; the first of crun and runc that works")
 	p.StringVar(&f.authFile, "authfile", "", "`file` with registry credentials")
 	p.StringVar(&f.certDir, "cert-dir", "", "`directory` with certificates for registries")
