@@ -70,6 +70,7 @@ func New(options Options) (*Builder, error) {
 		options.Logger = logrus.StandardLogger()
 	}
 	b := &Builder{options: options, filters: map[string]*sandbox.Filter{}}
+	lookAgain()
 	var err error
 	if b.system, err = systemContext(options); err != nil {
 		return nil, err

@@ -127,7 +127,7 @@ func TestEnterStatus(t *testing.T) {
 	})
 }
 
-func TestEnterPassesSignals(t *testing.T) {
+func TestSignalsArrive(t *testing.T) {
 	for _, s := range []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
 	} {

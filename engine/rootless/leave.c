@@ -46,7 +46,7 @@ static void stay(int socket)
 	ssize_t n;
 	int errands = 0;
 
-	// A pipe of the caller's must not stay open through this process. What the programs print goes into the answer.
+	// No file of the caller's may stay open through this process. What the programs print goes into the answer.
 	dup2(socket, 0);
 	dup2(socket, 1);
 	dup2(socket, 2);
@@ -86,6 +86,14 @@ static int divide(struct departure *d)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return errno;
+	for (int i = 0; i < 2; i++) {
+		// The numbers of standard streams that the caller closed stay free, for the same to happen as without this.
+		int high = fcntl(ends[i], F_DUPFD_CLOEXEC, 3);
+		if (high >= 0) {
+			close(ends[i]);
+			ends[i] = high;
+		}
+	}
 	d->outside = fork();
 	if (d->outside == 0)
 		stay(ends[1]);

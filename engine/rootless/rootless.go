@@ -53,8 +53,9 @@ type Options struct {
 // An error is a *failure.Error of kind Machine: what this machine refuses, why, and the cure.
 //
 // A program may get to Enter twice, having been executed anew by the first call: it must not have read standard input
-// before, and whatever else it did happens twice. Before Enter the user's own files can be read, but owners can't be told
-// and nothing may ask the libraries whether the process is rootless, because they remember the answer.
+// before, and whatever else it did happens twice. Before Enter the user's own files can be read, but not what
+// takes a capability; owners can't be told; and nothing may ask the libraries whether the process is rootless, because
+// they remember the answer.
 func Enter(o Options) (*Namespace, error) {
 	note := o.Note
 	if note == nil {
