@@ -196,9 +196,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}
 			cmd := early(testCommand(t, as, mode))
 			cmd.ExtraFiles = []*os.File{w} // open in every process of the program's, unless it closes it
-			if err := cmd.Run(); err != nil {
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+			if err := cmd.Wait(); err != nil {
 				t.Errorf("%s: %v", mode, err)
 			}
+			late.Stop()
 			w.Close()
 			if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 				t.Fatal(err)
