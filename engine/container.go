@@ -89,7 +89,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		Container:        o.Name,
 		PullPolicy:       policy,
 		SystemContext:    system,
-		NetworkInterface: b.network,
+		NetworkInterface: b.network(),
 		Capabilities:     capabilities,
 		// One of its own for each container: the library keeps the pointer and writes through it.
 		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: limits(conf.Containers.DefaultUlimits.Get())},

@@ -85,12 +85,11 @@ var table = []room{
 		rooms: []string{"engine/failure"},
 		external: []string{
 			"go.podman.io/storage/pkg/unshare", "go.podman.io/storage/pkg/idtools", "go.podman.io/storage/pkg/homedir",
-			"github.com/moby/sys/capability", "github.com/opencontainers/runtime-spec/specs-go", "github.com/sirupsen/logrus",
-			"golang.org/x/sys",
+			"github.com/moby/sys/capability", "github.com/opencontainers/runtime-spec/specs-go", "golang.org/x/sys",
 		},
 		environment: true,
-		why: "It runs before anything else and decides what the environment is for the rest. It takes storage's namespace " +
-			"code, never the store; the runtime's spec is the type of unshare's ID maps.",
+		why: "It runs before anything else and decides what the environment is for the rest. It takes storage's readers of " +
+			"ID files and maps, never the store; the runtime's spec is the type of those maps.",
 	},
 	{
 		name:     "engine/store",

@@ -28,6 +28,6 @@
 //
 // # How a run flows
 //
-// main → buildah.InitReexec → flags → rootless.Enter (the process outside waits, and passes signals and the status on) →
-// store.Open → New → builtins.Predeclared → script.Run → Builder.Close (newest first: unmount, delete) → exit status.
+// new namespaces, before the Go runtime starts (engine/rootless/leave.c) → main → buildah.InitReexec → flags →
+// rootless.Enter (maps IDs) → store.Open → New → builtins.Predeclared → script.Run → Builder.Close (newest first: unmount, delete) → exit status.
 package engine
