@@ -55,6 +55,11 @@ var table = []room{
 			"--help shows.",
 	},
 	{
+		name:        "cmd/bench",
+		environment: true,
+		why:         "It measures what a user gets from the commands, so it runs them, and passes its environment on to them.",
+	},
+	{
 		name: "builtins",
 		rooms: []string{
 			"engine", "engine/script", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",

@@ -1,0 +1,143 @@
+package main
+
+import "fmt"
+
+// row is one line of the table: some work, by three sides, and what rlbuild's share should be.
+type row struct {
+	name  string
+	work  string
+	needs []resource
+	peer  side // nil where there is none, as the floor
+	floor side
+	ours  side
+	goal  goal
+	slow  bool // runs only when asked for by name
+}
+
+// The peer's steps use chroot isolation: it works on any machine, and costs about what runc does, whose command line
+// buildah polls. In the arguments, $NAME stands for what bench.value knows.
+var table = []row{
+	{
+		name:  "start",
+		work:  "`rlbuild -c pass` beside `buildah unshare true`",
+		peer:  mean(10, wall("$buildah", "unshare", "true")),
+		floor: mean(10, wall("unshare", "--map-root-user", "--map-auto", "--mount", "true")),
+		ours:  mean(10, wall("$rlbuild", "-c", "pass")),
+		goal:  goal{ofPeer, 1. / 2},
+	},
+	{
+		name:  "run",
+		work:  "one trivial `run` step (buildah: chroot)",
+		needs: []resource{busybox},
+		peer:  reported(5, "$buildah", "unshare", "$scripts/verbs.sh", "run", "$n"),
+		floor: reported(50, "unshare", "--map-root-user", "--map-auto", "--mount", "$scripts/steps-floor.sh", "$floor", "$n"),
+		ours:  perVerb(50, "run"),
+		goal:  goal{ofPeer, 1. / 50},
+	},
+	{
+		name:  "steps",
+		work:  "from, 20 × run, config, commit, remove, start-up included (floor: the 20 steps)",
+		needs: []resource{busybox},
+		peer:  wall("$buildah", "unshare", "$scripts/steps.sh"),
+		floor: wall("unshare", "--map-root-user", "--map-auto", "--mount", "$scripts/steps-floor.sh", "$floor", "20"),
+		ours:  wall("$rlbuild", "$scripts/steps.star"),
+		goal:  goal{ofPeer, 1. / 30},
+	},
+	{
+		name:  "config",
+		work:  "`config` of a label",
+		needs: []resource{busybox},
+		peer:  reported(10, "$buildah", "unshare", "$scripts/verbs.sh", "config", "$n"),
+		ours:  perVerb(100, "config"),
+		goal:  goal{ofPeer, 1. / 20},
+	},
+	{
+		name:  "copy",
+		work:  "`copy` of a small file",
+		needs: []resource{busybox},
+		peer:  reported(10, "$buildah", "unshare", "$scripts/verbs.sh", "copy", "$n"),
+		ours:  perVerb(100, "copy"),
+		goal:  goal{ofPeer, 1. / 20},
+	},
+	{
+		name:  "mount",
+		work:  "`mount` and `umount`",
+		needs: []resource{busybox},
+		peer:  reported(10, "$buildah", "unshare", "$scripts/verbs.sh", "mount", "$n"),
+		ours:  perVerb(100, "mount"),
+		goal:  goal{ofPeer, 1. / 20},
+	},
+	{
+		name:  "commit-tiny",
+		work:  "`commit` of a layer of one small file",
+		needs: []resource{busybox},
+		peer:  reported(5, "$buildah", "unshare", "$scripts/tiny.sh", "peer $round", "$n"),
+		ours:  reported(20, "$rlbuild", "$scripts/tiny.star", "token=ours $round", "n=$n"),
+		goal:  goal{ofTime, 0.015},
+	},
+	{
+		name:  "from",
+		work:  "`from_`, `mount` and `remove` of the 170 MB image",
+		needs: []resource{busybox, large},
+		peer:  reported(10, "$buildah", "unshare", "$scripts/verbs.sh", "from", "$n"),
+		ours:  perVerb(50, "from"),
+		goal:  goal{ofTime, 0.015},
+	},
+	containers(10),
+	containers(100),
+	containers(300),
+	{
+		name:  "push",
+		work:  "`push` of the 170 MB image to the registry that has it",
+		needs: []resource{large, loopback},
+		peer:  reported(1, "$buildah", "unshare", "$scripts/push.sh", "docker://$registry/peer/large"),
+		ours:  reported(1, "$rlbuild", "$scripts/push.star", "dest=docker://$registry/ours/large"),
+		goal:  goal{ofPeer, 1. / 10},
+	},
+	{
+		name:  "commit",
+		work:  "`commit` of 580 MB in 20,008 files to the store (floor: tar, SHA-256)",
+		needs: []resource{tree},
+		peer:  commitBy("peer", "localhost/bench:peer", ""),
+		floor: wall("sh", "-c", "tar c -C \"$tree\" . | openssl dgst -sha256"),
+		ours:  commitBy("ours", "localhost/bench:ours", ""),
+		goal:  goal{ofFloor, 2},
+	},
+	export("archive-gzip", "an OCI archive", "oci-archive:$work/$side.tar", "gzip", "pigz -p $cores"),
+	export("archive-zstd", "an OCI archive", "oci-archive:$work/$side.tar", "zstd", "zstd -q -T$cores -3"),
+	export("registry-gzip", "a registry", "docker://$registry/$side/commit-gzip", "gzip", "pigz -p $cores"),
+	export("registry-zstd", "a registry", "docker://$registry/$side/commit-zstd", "zstd", "zstd -q -T$cores -3"),
+	{
+		name: "nginx",
+		work: "`examples/debian-nginx`, mostly mmdebstrap's own time",
+		peer: wall("$buildah", "unshare", "$scripts/nginx.sh"),
+		ours: wall("$rlbuild", "examples/debian-nginx/nginx.star"),
+		slow: true,
+	},
+}
+
+// containers is the row for that many open containers in one script. What one costs takes the floor's place: the cost of
+// a container must not grow with their number.
+func containers(count int) row {
+	return row{
+		name:  fmt.Sprintf("containers-%d", count),
+		work:  fmt.Sprintf("one of %d containers in a script: `from_`, a file, `run` (floor: a single one)", count),
+		needs: []resource{busybox},
+		floor: mean(10, perVerb(1, "containers")),
+		ours:  perVerb(count, "containers"),
+		goal:  goal{ofFloor, 1.2},
+	}
+}
+
+// export is the row for the commit of the large tree straight to a destination, compressed.
+func export(name, where, dest, compression, compressor string) row {
+	return row{
+		name:  name,
+		work:  "the same straight to " + where + ", " + compression + " (floor: tar, `" + compressor + "`)",
+		needs: []resource{tree, loopback},
+		peer:  commitBy("peer", dest, compression),
+		floor: wall("sh", "-c", "tar c -C \"$tree\" . | "+compressor+" >/dev/null"),
+		ours:  commitBy("ours", dest, compression),
+		goal:  goal{ofFloor, 1.2},
+	}
+}
