@@ -17,6 +17,7 @@ import (
 // both sides. newBench makes it; close removes the directory.
 type bench struct {
 	rlbuild, buildah, scripts string
+	self                      string // bench's own binary
 	work                      string
 	registry                  string // host:port, once a row needed it
 	stopRegistry              func() error
@@ -40,11 +41,15 @@ var (
 
 // newBench makes the directory, below TMPDIR, and the configuration of the store in it.
 func newBench(rlbuild, buildah, scripts string) (*bench, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	work, err := os.MkdirTemp("", "rlbuild-bench-")
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{work: work, made: map[string]error{}, stopRegistry: func() error { return nil }}
+	b := &bench{self: self, work: work, made: map[string]error{}, stopRegistry: func() error { return nil }}
 	for path, name := range map[*string]string{&b.rlbuild: rlbuild, &b.buildah: buildah, &b.scripts: scripts} {
 		if *path, err = filepath.Abs(name); err != nil {
 			return nil, errors.Join(err, os.Remove(work))
@@ -68,7 +73,7 @@ func (b *bench) close() error {
 // value is what $NAME stands for in a row's arguments.
 func (b *bench) value(name string) string {
 	value, ok := map[string]string{
-		"rlbuild": b.rlbuild, "buildah": b.buildah, "scripts": b.scripts, "work": b.work,
+		"rlbuild": b.rlbuild, "buildah": b.buildah, "scripts": b.scripts, "bench": b.self, "work": b.work,
 		"tree": b.work + "/tree", "floor": b.work + "/floor", "registry": b.registry, "cores": strconv.Itoa(cores),
 	}[name]
 	if !ok {

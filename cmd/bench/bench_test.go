@@ -105,7 +105,7 @@ func TestDuration(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	rows := []row{{name: "run"}, {name: "containers-1"}, {name: "containers-2"}, {name: "nginx", slow: true}}
+	rows := []row{{name: "run"}, {name: "containers-1"}, {name: "containers-2"}, {name: "nginx", asked: true}}
 	for _, test := range []struct{ names, want string }{
 		{"", "run containers-1 containers-2"},
 		{"nginx,run", "run nginx"},

@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// measure runs a row's sides in turns, one round to warm up and then the timed ones, and never fails itself: a side that
+// measure runs a row's sides in turns, as a rule one round to warm up and then the timed ones, and never fails itself: a side that
 // does is left out from then on, and the result says why.
 func (b *bench) measure(ctx context.Context, row row, rounds int) result {
 	r := result{Name: row.name, Work: row.work, Goal: row.goal.String(), goal: row.goal}
@@ -20,7 +20,11 @@ func (b *bench) measure(ctx context.Context, row row, rounds int) result {
 		side side
 		into *series
 	}{{row.peer, &r.Peer}, {row.floor, &r.Floor}, {row.ours, &r.Ours}}
-	for round := range rounds + 1 {
+	first := 0
+	if row.long {
+		first = 1
+	}
+	for round := first; round <= rounds; round++ {
 		for i := range turns {
 			turn := turns[(i+round)%len(turns)]
 			if turn.side == nil || turn.into.Failed != "" {

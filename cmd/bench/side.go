@@ -121,7 +121,7 @@ func (b *bench) command(ctx context.Context, names map[string]string, argv ...st
 	err := cmd.Run()
 	spent := sample{Seconds: time.Since(begin).Seconds()}
 	if err != nil {
-		return sample{}, "", fmt.Errorf("%s: %w: %s", strings.Join(expanded, " "), err, lastLines(stderr.String(), 5))
+		return sample{}, "", fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, lastLines(stderr.String(), 4))
 	}
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		spent.Peak = usage.Maxrss * 1024
