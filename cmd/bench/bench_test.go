@@ -151,13 +151,17 @@ func TestMeasureTurns(t *testing.T) {
 
 // TestMeasureFails has a side that fails: it is left out and named, and the others go on.
 func TestMeasureFails(t *testing.T) {
-	failing := wall("sh", "-c", "echo one >&2; echo two >&2; exit 3")
+	calls := 0
+	failing := func(ctx context.Context, b *bench, round int) (sample, error) {
+		calls++
+		return wall("sh", "-c", "echo one >&2; echo two >&2; exit 3")(ctx, b, round)
+	}
 	r := fakes(t, "true", "true").measure(t.Context(), row{peer: wall("$buildah"), ours: failing}, 2)
 	if want := "exit status 3: one; two"; !strings.HasSuffix(r.Ours.Failed, want) || len(r.Ours.Samples) != 0 {
 		t.Errorf("got %+v, want a failure that ends with %q", r.Ours, want)
 	}
-	if len(r.Peer.Samples) != 2 || r.Met {
-		t.Errorf("got %d samples of the peer and met %v", len(r.Peer.Samples), r.Met)
+	if len(r.Peer.Samples) != 2 || calls != 1 || r.Met {
+		t.Errorf("got %d samples of the peer, %d calls of what fails and met %v", len(r.Peer.Samples), calls, r.Met)
 	}
 }
 
@@ -172,8 +176,8 @@ func TestReported(t *testing.T) {
 	}
 }
 
-// TestTableNames runs every row's sides, with commands that do nothing and floors that find no files, so that each $NAME is one that bench knows, and
-// finds each script that they name.
+// TestTableNames runs every row's sides, with commands that do nothing and floors that find no files, so that each $NAME
+// is one that bench knows, and finds each script that they name.
 func TestTableNames(t *testing.T) {
 	b := fakes(t, "true", "true")
 	for _, row := range table {
