@@ -67,6 +67,10 @@ func TestCompareGoals(t *testing.T) {
 	if missing.compare(); missing.Met {
 		t.Error("a goal is met without a peer to compare to")
 	}
+	noise := result{goal: goal{ofTime, 1}, Ours: series{Samples: samples(-0.001)}}
+	if noise.compare(); noise.Met {
+		t.Error("a goal is met by a time below nothing, which is noise")
+	}
 }
 
 func TestMarkdown(t *testing.T) {

@@ -86,7 +86,7 @@ func (r *result) compare() {
 	r.ToPeer = medianRatio(r.Ours.Samples, r.Peer.Samples)
 	r.ToFloor = medianRatio(r.Ours.Samples, r.Floor.Samples)
 	reached := map[measure]float64{ofPeer: r.ToPeer, ofFloor: r.ToFloor, ofTime: r.Ours.Median}[r.goal.of]
-	r.Met = reached != 0 && reached <= r.goal.limit
+	r.Met = reached > 0 && reached <= r.goal.limit
 	r.MemoryMet = r.Ours.Peak != 0 && r.Ours.Peak <= memoryGoal
 }
 
