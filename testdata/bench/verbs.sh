@@ -4,7 +4,8 @@ set -euo pipefail
 ctr=$("$BUILDAH" from localhost/bench:busybox)
 trap '"$BUILDAH" rm "$ctr" >/dev/null' EXIT
 
-verb_run() { "$BUILDAH" run --isolation chroot "$ctr" /bin/true; }
+verb_run() { "$BUILDAH" run --isolation rootless --runtime runc --network host "$ctr" /bin/true; }
+verb_run_chroot() { "$BUILDAH" run --isolation chroot "$ctr" /bin/true; }
 verb_config() { "$BUILDAH" config --label "n=$1" "$ctr"; }
 verb_copy() { "$BUILDAH" copy --quiet "$ctr" "${BASH_SOURCE[0]%/*}/small.txt" /small.txt; }
 verb_mount() {
