@@ -82,10 +82,11 @@ func (b *bench) value(name string) string {
 	return value
 }
 
-// environ is what every command sees: the shared store, the peer's path for the shell scripts, and the C locale, in which
-// bash writes EPOCHREALTIME with a point.
+// environ is what every command sees: the shared store, a cache of blobs that isn't the user's own, the peer's path for the
+// shell scripts, and the C locale, in which bash writes EPOCHREALTIME with a point.
 func (b *bench) environ() []string {
-	return append(os.Environ(), "CONTAINERS_STORAGE_CONF="+b.work+"/storage.conf", "BUILDAH="+b.buildah, "LC_ALL=C")
+	return append(os.Environ(), "CONTAINERS_STORAGE_CONF="+b.work+"/storage.conf", "XDG_DATA_HOME="+b.work+"/data",
+		"BUILDAH="+b.buildah, "LC_ALL=C")
 }
 
 // need makes a resource, unless it was made or failed before.

@@ -85,10 +85,18 @@ var table = []row{
 	containers(300),
 	{
 		name:  "push",
-		work:  "`push` of the 170 MB image to the registry that has it",
+		work:  "`push` of the 170 MB image again to where it is",
 		needs: []resource{large, loopback},
 		peer:  reported(1, "$buildah", "unshare", "$scripts/push.sh", "docker://$registry/peer/large"),
 		ours:  reported(1, "$rlbuild", "$scripts/push.star", "dest=docker://$registry/ours/large"),
+		goal:  goal{ofPeer, 1. / 10},
+	},
+	{
+		name:  "push-forgotten",
+		work:  "the same by a user whose cache doesn't know of the first push",
+		needs: []resource{large, loopback},
+		peer:  forgetful(reported(1, "$buildah", "unshare", "$scripts/push.sh", "docker://$registry/peer/large")),
+		ours:  forgetful(reported(1, "$rlbuild", "$scripts/push.star", "dest=docker://$registry/ours/large")),
 		goal:  goal{ofPeer, 1. / 10},
 	},
 	{

@@ -76,6 +76,16 @@ func mean(calls int, s side) side {
 	}
 }
 
+// forgetful is a side that has no cache of which blobs were seen in which registry.
+func forgetful(s side) side {
+	return func(ctx context.Context, b *bench, round int) (sample, error) {
+		if err := os.RemoveAll(b.work + "/data/containers/cache"); err != nil {
+			return sample{}, err
+		}
+		return s(ctx, b, round)
+	}
+}
+
 // commitBy is the time of one commit of the large tree by "peer" or "ours", the filling of the container not counted.
 // In dest, $side is who.
 func commitBy(who, dest, compression string) side {
