@@ -55,6 +55,13 @@ var table = []room{
 			"--help shows.",
 	},
 	{
+		name:        "cmd/bench",
+		external:    []string{"github.com/klauspost/pgzip"},
+		environment: true,
+		why: "It measures what a user gets from the commands, so it runs them, and passes its environment on to them. " +
+			"The compressor is a floor.",
+	},
+	{
 		name: "builtins",
 		rooms: []string{
 			"engine", "engine/script", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",

@@ -8,6 +8,8 @@
 //
 //   - cmd/rlbuild turns argv into one run and an exit status, and is the only printer of final errors. It may import all
 //     below and must not know image formats.
+//   - cmd/bench measures rlbuild beside its peer and the floor, in turns. It runs commands only, and must import no other
+//     room: what it measures is what a user gets.
 //   - builtins turns Starlark calls into engine calls, one file per verb and one table of them. It must not know buildah,
 //     storage, flags or the environment.
 //   - engine does the verbs on containers and images, with buildah's library. It must not know Starlark, argv or the
