@@ -35,6 +35,9 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		return nil, err
 	}
 	b.step("commit " + c.target(o.Name))
+	if err := c.tidy(); err != nil {
+		return nil, explain("commit", c.name, err)
+	}
 	results, err := c.builder.CommitResults(ctx, dest, buildah.CommitOptions{
 		PreferredManifestType: format,
 		Compression:           compression(dest),

@@ -17,6 +17,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
 // Container is a working container: a writable root file system on top of an image, and the configuration of the image
@@ -33,6 +34,7 @@ type Container struct {
 
 	hostsFile []byte                    // /etc/hosts of its sandboxed steps
 	pulledUp  []copier.EnsureParentPath // see notePulledUp
+	targets   *sandbox.Targets          // left in the root by its sandboxed steps; nil for none
 }
 
 // ID returns the container's ID, 64 hexadecimal digits.
@@ -166,7 +168,7 @@ func (c *Container) Mount() (string, error) {
 }
 
 // Files returns the mounted tree, or nil. It is closed by Unmount and when the run ends.
-func (c *Container) Files() *rootfs.FS { return c.files }
+func (c *Container) Files() (*rootfs.FS, error) { return c.files, c.tidy() }
 
 // MountedAt returns the container below whose mounted root the host path lies, or nil.
 func (b *Builder) MountedAt(path string) *Container {
@@ -206,9 +208,9 @@ func (c *Container) closeFiles() error {
 	if c.files == nil {
 		return nil
 	}
-	files := c.files
+	files, err := c.files, c.tidy()
 	c.files, c.root = nil, ""
-	return files.Close()
+	return errors.Join(err, files.Close())
 }
 
 // Remove unmounts and deletes the container before the run ends.

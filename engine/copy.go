@@ -49,6 +49,9 @@ func (c *Container) Copy(_ context.Context, o CopyOptions) error {
 		}
 	}
 	c.run.step(fmt.Sprintf("%s %s to %s", verb, o.Sources[0].Path, o.Dest))
+	if err := c.run.tidy(); err != nil {
+		return err
+	}
 	err := c.builder.Add(o.Dest, o.Extract, buildah.AddAndCopyOptions{
 		ContextDir:        root,
 		Chown:             o.Chown,
