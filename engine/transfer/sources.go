@@ -44,7 +44,7 @@ func (t *Transfer) match() (sources []source, err error) {
 			if wild(clean) {
 				continue
 			}
-			return nil, &fs.PathError{Op: "copy", Path: pattern, Err: fs.ErrNotExist}
+			return nil, named(clean, unix.ENOENT)
 		}
 		s := source{pattern: pattern}
 		for _, name := range names {
@@ -57,8 +57,7 @@ func (t *Transfer) match() (sources []source, err error) {
 		sources = append(sources, s)
 	}
 	if len(sources) == 0 {
-		return nil, &fs.PathError{Op: "copy", Path: strings.Join(t.options.Sources, ", "),
-			Err: fmt.Errorf("nothing matches: %w", fs.ErrNotExist)}
+		return nil, fmt.Errorf("nothing matches %s: %w", strings.Join(t.options.Sources, ", "), unix.ENOENT)
 	}
 	return sources, nil
 }
@@ -114,7 +113,7 @@ func (t *Transfer) dereference(name string) (item, error) {
 	for range 16 {
 		info, err := from.Lstat(i.path)
 		if err != nil {
-			return item{}, &fs.PathError{Op: "copy", Path: name, Err: err}
+			return item{}, fmt.Errorf("%s leads nowhere: %w", name, err)
 		}
 		if info.Mode.Type() != fs.ModeSymlink {
 			return t.inspect(i)
@@ -125,7 +124,7 @@ func (t *Transfer) dereference(name string) (item, error) {
 			i.path = path.Join(path.Dir(i.path), info.Link)
 		}
 	}
-	return item{}, &fs.PathError{Op: "copy", Path: name, Err: unix.ELOOP}
+	return item{}, named(name, unix.ELOOP)
 }
 
 func (t *Transfer) inspect(i item) (item, error) {

@@ -128,8 +128,7 @@ func (t *Transfer) Copy(ctx context.Context) error {
 			copied += n
 		}
 		if copied == 0 {
-			return &fs.PathError{Op: "copy", Path: source.pattern,
-				Err: fmt.Errorf("everything that matches is excluded: %w", fs.ErrNotExist)}
+			return fmt.Errorf("%s: everything that matches is excluded", source.pattern)
 		}
 	}
 	return nil
@@ -167,10 +166,10 @@ func (t *Transfer) copyItem(ctx context.Context, root *rootfs.FS, item item) (co
 func (w *walk) single(to *rootfs.Dir) error {
 	dir, base := path.Split(w.item.path)
 	if w.exclude.matches(w.item.path) { // what a link leads to
-		return &fs.PathError{Op: "copy", Path: w.item.name, Err: fmt.Errorf("is excluded: %w", fs.ErrNotExist)}
+		return fmt.Errorf("%s: %s, where the link leads, is excluded", w.item.name, w.item.path)
 	}
 	if w.item.st.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		return &fs.PathError{Op: "copy", Path: w.item.name, Err: errors.New("is a socket, which can't be copied")}
+		return fmt.Errorf("%s is a socket, which can't be copied", w.item.name)
 	}
 	from, err := w.options.From.OpenDir(dir)
 	if err != nil {
@@ -197,7 +196,7 @@ func (t *Transfer) makeDir(name string, links int) error {
 	case err == nil && info.Mode.IsDir():
 		return nil
 	case err == nil:
-		return &fs.PathError{Op: "mkdir", Path: name, Err: fmt.Errorf("exists and is not a directory: %w", unix.ENOTDIR)}
+		return fmt.Errorf("destination %s already exists but is not a directory", name)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -234,16 +233,16 @@ func (t *Transfer) mkdir(dir *rootfs.Dir, base string) error {
 		owner = *t.options.Owner
 	}
 	if err := dir.Chown(base, owner.UID, owner.GID); err != nil {
-		return err
+		return mapped(owner, err)
 	}
 	return dir.Chmod(base, 0o755)
 }
 
-// named gives a bare system call error the name it is about.
+// named gives a bare error the name it is about.
 func named(name string, err error) error {
 	var at *fs.PathError
 	if err == nil || errors.As(err, &at) {
 		return err
 	}
-	return &fs.PathError{Op: "copy", Path: name, Err: err}
+	return fmt.Errorf("%s: %w", name, err)
 }
