@@ -207,6 +207,58 @@ func TestCopyAsLibrary(t *testing.T) {
 	}
 }
 
+// TestCopyIntoItself is about what the library does without an end, or not at all.
+func TestCopyIntoItself(t *testing.T) {
+	b := newBuilder(t)
+	c := newContainer(t, b)
+	fillDest(t, c.root)
+	err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{c.root, "/"}}, Dest: "/dir/deep"})
+	if err == nil || !strings.Contains(err.Error(), "can't be copied into itself") {
+		t.Errorf("a directory into one below it: %v", err)
+	}
+	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{c.root, "/file"}}, Dest: "/file"}); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(c.root, "file")); string(text) != "old" {
+		t.Errorf("a file onto itself: %q, %v", text, err)
+	}
+	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{"/", "/proc/self/status"}}, Dest: "/status"}); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(filepath.Join(c.root, "status")); err != nil || info.Size() == 0 {
+		t.Errorf("a file of /proc: %v, %v", info, err)
+	}
+}
+
+// TestCopyStops is about an interrupted run.
+func TestCopyStops(t *testing.T) {
+	b := newBuilder(t)
+	c := newContainer(t, b)
+	host := t.TempDir()
+	fillSource(t, host)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := c.Copy(ctx, CopyOptions{Sources: []Source{{"/", host}}, Dest: "/x"})
+	if err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestCopySparse holds copies to the holes of their sources.
+func TestCopySparse(t *testing.T) {
+	b := newBuilder(t)
+	c := newContainer(t, b)
+	host := t.TempDir()
+	maker{t, host}.sparse("sparse", 1<<30)
+	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{"/", host + "/sparse"}}, Dest: "/"}); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(c.root, "sparse"), &st); err != nil || st.Size != 1<<30 || st.Blocks > 1024 {
+		t.Errorf("%d bytes in %d blocks, %v", st.Size, st.Blocks, err)
+	}
+}
+
 func compareTrees(t *testing.T, want, got string) {
 	t.Helper()
 	w, g := describeTree(t, want), describeTree(t, got)

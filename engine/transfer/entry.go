@@ -3,7 +3,6 @@ package transfer
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -67,7 +66,7 @@ func (w *walk) putFile(e entry, dir *rootfs.Dir, base, rel string) error {
 	if err != nil {
 		return err
 	}
-	err = copyData(to, from, e.st)
+	err = w.data.copy(to, from, e.st)
 	if err == nil {
 		err = w.dress(e, from, to, dir, base)
 	}
@@ -142,36 +141,3 @@ func (w *walk) mode(e entry) uint32 {
 
 // time returns the time of last change that a copy gets: rounded to seconds, as archives have it.
 func (e entry) time() time.Time { return time.Unix(e.st.Mtim.Unix()).Round(time.Second) }
-
-// copyData copies a file's content in the kernel where that is possible, with its holes.
-func copyData(to, from *os.File, st unix.Stat_t) error {
-	if st.Blocks*512 >= st.Size {
-		_, err := io.Copy(to, from)
-		return err
-	}
-	for end := int64(0); ; {
-		begin, err := from.Seek(end, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // only a hole is left
-			return to.Truncate(max(end, st.Size))
-		}
-		if errors.Is(err, unix.EINVAL) { // a file system that knows no holes, as /proc
-			_, err = io.Copy(to, from)
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		if end, err = from.Seek(begin, unix.SEEK_HOLE); err != nil {
-			return err
-		}
-		if _, err = from.Seek(begin, io.SeekStart); err != nil {
-			return err
-		}
-		if _, err = to.Seek(begin, io.SeekStart); err != nil {
-			return err
-		}
-		if _, err = io.CopyN(to, from, end-begin); err != nil {
-			return err
-		}
-	}
-}

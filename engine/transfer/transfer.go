@@ -57,6 +57,7 @@ type Transfer struct {
 	rename  string // the name of the one file that is copied, or "" for its own
 	// created says that a directory which yields nothing still counts as copied: its counterpart is made
 	created bool
+	data    data
 }
 
 // New looks at the sources and the destination. It writes nothing. The error is ErrNotCovered when the library has to do
