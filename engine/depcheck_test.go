@@ -72,12 +72,12 @@ var table = []room{
 	{
 		name: "engine",
 		rooms: []string{
-			"engine/rootless", "engine/store", "engine/sandbox", "engine/rootfs", "engine/reference", "engine/output",
-			"engine/failure",
+			"engine/rootless", "engine/store", "engine/sandbox", "engine/transfer", "engine/rootfs", "engine/reference",
+			"engine/output", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
-			"github.com/opencontainers", "github.com/sirupsen/logrus", "golang.org/x/sys",
+			"github.com/opencontainers", "github.com/moby/sys/userns", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},
 		why: "It alone drives buildah's library. Without Starlark and flags it can be driven by anything else.",
 	},
@@ -113,6 +113,13 @@ var table = []room{
 		},
 		why: "It holds what is hostile, so it is small enough to audit; of the containers tools it takes the profile of " +
 			"system calls, which it must not have a copy of.",
+	},
+	{
+		name:     "engine/transfer",
+		rooms:    []string{"engine/rootfs"},
+		external: []string{"go.podman.io/storage/pkg/fileutils", "golang.org/x/sys"},
+		why: "It knows trees and entries, which rootfs keeps it inside of; of the containers tools it takes the patterns of a " +
+			".containerignore, which it must not have a reading of its own of.",
 	},
 	{
 		name: "engine/rootfs",
