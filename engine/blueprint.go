@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -13,6 +15,7 @@ import (
 	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/docker"
 	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
 )
 
@@ -46,6 +49,14 @@ func (c *Container) blueprint(ctx context.Context, o buildah.CommitOptions) (*bl
 	o.EmptyLayer = true
 	o.Compression = archive.Uncompressed
 	o.IIDFile, o.Manifest, o.AdditionalTags = "", "", nil
+	// The library would remember that it has seen these blobs, and wait for the disk four times. Where it can't make a
+	// directory it remembers in memory.
+	system := types.SystemContext{}
+	if o.SystemContext != nil {
+		system = *o.SystemContext
+	}
+	system.BlobInfoCacheDir = filepath.Join(os.DevNull, "cache")
+	o.SystemContext = &system
 	p := &blueprint{base: base, after: len(c.builder.AppendedEmptyLayers)}
 	described := &description{}
 	results, err := c.builder.CommitResults(ctx, described, o)
