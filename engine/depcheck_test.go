@@ -65,8 +65,8 @@ var table = []room{
 	{
 		name: "engine",
 		rooms: []string{
-			"engine/rootless", "engine/store", "engine/sandbox", "engine/rootfs", "engine/reference", "engine/output",
-			"engine/failure",
+			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/rootfs", "engine/reference",
+			"engine/output", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
@@ -107,6 +107,14 @@ var table = []room{
 		},
 		why: "It holds what is hostile, so it is small enough to audit; of the containers tools it takes the profile of " +
 			"system calls, which it must not have a copy of.",
+	},
+	{
+		name: "engine/layer",
+		external: []string{
+			"go.podman.io/storage/pkg/archive", "go.podman.io/storage/pkg/system", "go.podman.io/storage/pkg/unshare",
+			"github.com/vbatts/tar-split/tar/storage", "github.com/opencontainers/go-digest", "golang.org/x/sys",
+		},
+		why: "It makes the bytes that storage would make and can be held against it without a store.",
 	},
 	{
 		name: "engine/rootfs",

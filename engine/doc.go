@@ -20,6 +20,8 @@
 //     files are for.
 //   - engine/sandbox runs one command in a root file system, in namespaces of its own. It must not know buildah, the
 //     store or what the command is for.
+//   - engine/layer turns a directory of changes into an image layer, the same that storage makes, in one pass over the files.
+//     It must not know buildah, images or the store.
 //   - engine/reference parses image names and transports. It must not know the network or the store.
 //   - engine/output shows a run's output line by line under its steps and captures it, bounded. It must not know what a
 //     step does.

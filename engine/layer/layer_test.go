@@ -1,0 +1,212 @@
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"hash/crc64"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/vbatts/tar-split/tar/asm"
+	"github.com/vbatts/tar-split/tar/storage"
+	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/unshare"
+)
+
+// TestSameAsStorage makes layers of random trees and holds all that comes of them against what storage makes.
+func TestSameAsStorage(t *testing.T) {
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		changes := tree(t, random)
+		if seed%3 == 0 {
+			changes.Omit = func(hdr *tar.Header) bool { return crc64.Checksum([]byte(hdr.Name), table)%5 == 0 }
+		}
+		tarred := reference(t, changes)
+		var stream, split bytes.Buffer
+		to := t.TempDir()
+		if changes.Omit != nil {
+			to = "" // unpacking fails too where the file that others are links to is omitted; see TestOmitted
+		}
+		summary, err := changes.WriteTar(t.Context(), &stream, Options{CopyTo: to, TarSplit: &split})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if !bytes.Equal(stream.Bytes(), tarred) {
+			t.Fatalf("seed %d: the stream differs:\n%s\nwant\n%s", seed, list(stream.Bytes()), list(tarred))
+		}
+		if summary.DiffID != digest.FromBytes(tarred) || summary.Size != int64(len(tarred)) {
+			t.Errorf("seed %d: digest %s and size %d of other bytes", seed, summary.DiffID, summary.Size)
+		}
+		if packed := pack(t, tarred); !bytes.Equal(split.Bytes(), packed) {
+			t.Fatalf("seed %d: tar-split is\n%s\nwant\n%s", seed, split.Bytes(), packed)
+		}
+		owners(t, tarred, summary)
+		if changes.Omit != nil {
+			continue
+		}
+		unpacked := t.TempDir()
+		check(t, archive.Unpack(bytes.NewReader(tarred), unpacked, &archive.TarOptions{
+			WhiteoutFormat: archive.OverlayWhiteoutFormat, InUserNS: unshare.IsRootless(),
+		}))
+		got, want := describe(t, to), describe(t, unpacked)
+		for i := range min(len(got), len(want)) {
+			if got[i] != want[i] {
+				t.Fatalf("seed %d: the copy has\n%s\nwant\n%s", seed, got[i], want[i])
+			}
+		}
+		if len(got) != len(want) {
+			t.Fatalf("seed %d: the copy has %d files, want %d", seed, len(got), len(want))
+		}
+	}
+}
+
+// reference is the stream as storage writes it and buildah's filter leaves it.
+func reference(t *testing.T, c Changes) []byte {
+	t.Helper()
+	stream, err := archive.TarWithOptions(c.Dir, &archive.TarOptions{
+		WhiteoutFormat: archive.OverlayWhiteoutFormat, WhiteoutData: c.Lower,
+	})
+	check(t, err)
+	defer stream.Close()
+	if c.Omit == nil {
+		data, err := io.ReadAll(stream)
+		check(t, err)
+		return data
+	}
+	var filtered bytes.Buffer
+	r, w := tar.NewReader(stream), tar.NewWriter(&filtered)
+	for {
+		hdr, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		check(t, err)
+		if c.Omit(hdr) {
+			continue
+		}
+		check(t, w.WriteHeader(hdr))
+		_, err = io.Copy(w, r)
+		check(t, err)
+	}
+	check(t, w.Close())
+	return filtered.Bytes()
+}
+
+// pack is what tar-split makes of a stream.
+func pack(t *testing.T, stream []byte) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	payload, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(stream), storage.NewJSONPacker(&packed), nil)
+	check(t, err)
+	_, err = io.Copy(io.Discard, payload)
+	check(t, err)
+	check(t, <-done)
+	return packed.Bytes()
+}
+
+// owners checks the owners that a summary lists against the stream.
+func owners(t *testing.T, stream []byte, s Summary) {
+	t.Helper()
+	var uids, gids []uint32
+	for r := tar.NewReader(bytes.NewReader(stream)); ; {
+		hdr, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		check(t, err)
+		if !strings.HasPrefix(filepath.Base(hdr.Name), archive.WhiteoutPrefix) {
+			uids, gids = append(uids, uint32(hdr.Uid)), append(gids, uint32(hdr.Gid))
+		}
+	}
+	slices.Sort(uids)
+	slices.Sort(gids)
+	if !slices.Equal(s.UIDs, slices.Compact(uids)) || !slices.Equal(s.GIDs, slices.Compact(gids)) {
+		t.Errorf("owners are %v and %v, want %v and %v", s.UIDs, s.GIDs, uids, gids)
+	}
+}
+
+// list names a stream's entries, for messages.
+func list(stream []byte) string {
+	var text strings.Builder
+	for r := tar.NewReader(bytes.NewReader(stream)); ; {
+		hdr, err := r.Next()
+		if err != nil {
+			return text.String() + err.Error()
+		}
+		text.WriteString(strings.TrimSpace(hdr.FileInfo().Mode().String()+" "+hdr.Name+" "+hdr.Linkname) + "\n")
+	}
+}
+
+func TestChecksum(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		data := make([]byte, random.IntN(100))
+		for i := range data {
+			data[i] = byte(random.Uint32())
+		}
+		cut := random.IntN(len(data) + 1)
+		if got, want := checksum(checksum(0, data[:cut]), data[cut:]), crc64.Checksum(data, table); got != want {
+			t.Fatalf("checksum of %x in two parts of %d is %x, want %x", data, cut, got, want)
+		}
+	}
+}
+
+// TestOmitted checks that a copy has what the stream has, and omitted directories only where something is in them.
+func TestOmitted(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	for _, name := range []string{"empty", "full", "full/inner"} {
+		check(t, os.Mkdir(filepath.Join(dir, name), 0o750))
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "full/inner/file"), []byte("text"), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "target"), nil, 0o600))
+	omit := []string{"empty/", "full/", "target"}
+	summary, err := Changes{Dir: dir, Omit: func(hdr *tar.Header) bool { return slices.Contains(omit, hdr.Name) }}.
+		WriteTar(t.Context(), nil, Options{CopyTo: to})
+	check(t, err)
+	if want := []string{"empty", "full", "target"}; !slices.Equal(summary.Omitted, want) {
+		t.Errorf("omitted %q, want %q", summary.Omitted, want)
+	}
+	var got []string
+	for _, line := range describe(t, to) {
+		got = append(got, line[:strings.Index(line, " ")])
+	}
+	if want := []string{`"full"`, `"full/inner"`, `"full/inner/file"`}; !slices.Equal(got, want) {
+		t.Errorf("the copy has %s, want %s", got, want)
+	}
+	if info, err := os.Stat(filepath.Join(to, "full")); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("full is %v, %v", info, err)
+	}
+}
+
+// failing takes some bytes and then fails, as a full disk or a closed connection does.
+type failing struct{ left int }
+
+var errFull = errors.New("full")
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.left -= len(p); f.left < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+func TestWriterFails(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "large"), make([]byte, 64*bufferSize), 0o600))
+	for _, name := range []string{"a", "b", "z"} {
+		check(t, os.WriteFile(filepath.Join(dir, name), make([]byte, 100), 0o600))
+	}
+	for _, left := range []int{0, 5000, 10 * bufferSize, 64*bufferSize + 3000} {
+		_, err := Changes{Dir: dir}.WriteTar(t.Context(), &failing{left}, Options{CopyTo: t.TempDir()})
+		if !errors.Is(err, errFull) {
+			t.Errorf("after %d bytes: %v", left, err)
+		}
+	}
+}
