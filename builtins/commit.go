@@ -16,14 +16,19 @@ docker-archive:FILE[:NAME:TAG], dir:DIR, containers-storage:NAME. The container 
 		{name: "name", kind: aString, doc: "the image's name; an image in the store needs none"},
 		{name: "format", kind: aString, keyword: true, fallback: `"oci"`, doc: `"oci" or "docker"`},
 		{name: "squash", kind: aBool, keyword: true, fallback: "False", doc: "a single layer, the base image's files included"},
+		compressionFormat, compressionLevel,
 	},
 	gives: "an image: .id, .digest, .names",
 	example: `image = commit(ctr, "localhost/example-commit")
 print(image.names, image.digest)
 remove(image)`,
 	do: func(c *call) (starlark.Value, error) {
+		compression, err := c.compression()
+		if err != nil {
+			return nil, err
+		}
 		image, err := c.container().Commit(c.ctx(), engine.CommitOptions{
-			Name: c.text("name"), Format: c.text("format"), Squash: c.flag("squash", false),
+			Name: c.text("name"), Format: c.text("format"), Squash: c.flag("squash", false), Compression: compression,
 		})
 		if err != nil {
 			return nil, err

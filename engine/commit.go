@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.podman.io/buildah"
@@ -18,6 +19,8 @@ type CommitOptions struct {
 	Name   string // a name in the store, a name at a transport, or "" for a nameless image in the store
 	Format string // "oci" (also "") or "docker"
 	Squash bool   // one layer, the base image's included
+
+	Compression Compression // of the layers, for a name at a transport
 }
 
 // Commit writes the container's files and configuration as an image. The container stays as it is and can go on.
@@ -34,20 +37,36 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err != nil {
 		return nil, err
 	}
+	outside := dest != nil && dest.Transport().Name() != reference.Storage
+	if err := o.Compression.check(o.Format, transportOf(dest)); err != nil {
+		return nil, err
+	}
 	b.step("commit " + c.target(o.Name))
-	results, err := c.builder.CommitResults(ctx, dest, buildah.CommitOptions{
-		PreferredManifestType: format,
-		Compression:           compression(dest),
-		SystemContext:         system,
-		Squash:                o.Squash,
-		SourceDateEpoch:       b.options.Created,
-		MaxRetries:            retries,
-		RetryDelay:            retryDelay,
-	})
+	options := buildah.CommitOptions{
+		PreferredManifestType:  format,
+		Compression:            compression(dest),
+		CompressionFormat:      o.Compression.chosen(),
+		CompressionLevel:       o.Compression.level(),
+		ForceCompressionFormat: o.Compression.forced() != nil,
+		SystemContext:          system,
+		Squash:                 o.Squash,
+		SourceDateEpoch:        b.options.Created,
+		MaxRetries:             retries,
+		RetryDelay:             retryDelay,
+	}
+	if outside {
+		image, err := c.ship(ctx, dest, o, options)
+		if err == nil {
+			return image, nil
+		} else if !errors.Is(err, errLibrary) {
+			return nil, explain("commit", c.target(o.Name), err)
+		}
+	}
+	results, err := c.builder.CommitResults(ctx, dest, options)
 	if err != nil {
 		return nil, explain("commit", c.target(o.Name), err)
 	}
-	if dest == nil || dest.Transport().Name() == reference.Storage {
+	if !outside {
 		return b.imageByID(results.ImageID)
 	}
 	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{o.Name}}, nil
@@ -60,6 +79,14 @@ func compression(dest types.ImageReference) archive.Compression {
 		return archive.Uncompressed
 	}
 	return archive.Gzip
+}
+
+// transportOf names the transport that an image is committed to.
+func transportOf(dest types.ImageReference) string {
+	if dest == nil {
+		return reference.Storage
+	}
+	return dest.Transport().Name()
 }
 
 // target is how messages name a commit.

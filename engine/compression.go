@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"slices"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/manifest"
 	algorithms "go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/archive"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
+	"github.com/rlbuild/rlbuild/engine/compress"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
@@ -21,7 +22,7 @@ type Compression struct {
 }
 
 // levels are the highest ones.
-var levels = map[string]int{"gzip": 9, "zstd": 22}
+var levels = map[string]int{compress.Gzip: 9, compress.Zstd: 22}
 
 // check refuses what doesn't exist, and what the format of the image's manifest ("oci", "docker", "" for any) and the
 // transport of its destination can't have.
@@ -42,7 +43,7 @@ func (c Compression) check(manifestFormat, transport string) error {
 	case transport == dockerArchive:
 		return failure.New("compression format", fmt.Sprintf("%q", format), "the layers of a docker-archive aren't compressed").
 			WithHint("leave it out, or write an oci-archive.")
-	case format == "zstd" && manifestFormat == "docker":
+	case format == compress.Zstd && manifestFormat == "docker":
 		return failure.New("compression format", `"zstd"`, "an image in docker's format can't have it").
 			WithHint(`use format = "oci" with it.`)
 	}
@@ -54,7 +55,7 @@ const dockerArchive = "docker-archive"
 
 func (c Compression) format() string {
 	if c.Format == "" {
-		return "gzip"
+		return compress.Gzip
 	}
 	return c.Format
 }
@@ -68,8 +69,16 @@ func (c Compression) forced() *algorithms.Algorithm {
 	return c.algorithm()
 }
 
+// chosen is the algorithm that was asked for, if only by giving a level of gzip, or nil.
+func (c Compression) chosen() *algorithms.Algorithm {
+	if c == (Compression{}) {
+		return nil
+	}
+	return c.algorithm()
+}
+
 func (c Compression) algorithm() *algorithms.Algorithm {
-	if c.format() == "zstd" {
+	if c.format() == compress.Zstd {
 		return &algorithms.Zstd
 	}
 	return &algorithms.Gzip
@@ -80,6 +89,25 @@ func (c Compression) level() *int {
 		return nil
 	}
 	return &c.Level
+}
+
+// archive is the format as the storage library calls it.
+func (c Compression) archive() archive.Compression {
+	if c.format() == compress.Zstd {
+		return archive.Zstd
+	}
+	return archive.Gzip
+}
+
+// compressionName is how a layer that was found at a destination is compressed.
+func compressionName(found types.BlobInfo) archive.Compression {
+	switch {
+	case found.CompressionAlgorithm == nil:
+		return archive.Uncompressed // it was found by its uncompressed digest
+	case found.CompressionAlgorithm.BaseVariantName() == compress.Zstd:
+		return archive.Zstd
+	}
+	return archive.Gzip
 }
 
 // compressionOf returns how layers of the media type are compressed, as the library describes it; ok is false for a type

@@ -66,7 +66,7 @@ var table = []room{
 		name: "engine",
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/rootfs", "engine/reference",
-			"engine/output", "engine/failure",
+			"engine/compress", "engine/ociarchive", "engine/output", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
@@ -138,6 +138,16 @@ var table = []room{
 		rooms:    []string{"engine/failure"},
 		external: []string{"golang.org/x/sys", "golang.org/x/term"},
 		why:      "Lines and bytes; what makes them is not its business.",
+	},
+	{
+		name:     "engine/compress",
+		external: []string{"github.com/klauspost/compress/zstd", "github.com/klauspost/pgzip"},
+		why:      "Bytes in, fewer bytes out; whose they are and where they go is not its business.",
+	},
+	{
+		name:     "engine/ociarchive",
+		external: []string{"github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec/specs-go"},
+		why:      "It knows a file format and nothing else, so that it can be read beside the specification.",
 	},
 	{
 		name: "engine/failure",

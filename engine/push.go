@@ -66,7 +66,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	b.step("push " + image.label() + " to " + name.String())
 	options := buildah.PushOptions{
 		Compression:            archive.Gzip,
-		CompressionFormat:      o.Compression.forced(),
+		CompressionFormat:      o.Compression.chosen(),
 		CompressionLevel:       o.Compression.level(),
 		ForceCompressionFormat: o.Compression.forced() != nil,
 		ManifestType:           format,
@@ -78,7 +78,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if name.Transport == reference.Registry {
 		options.ForceCompressionFormat = false // the wrapped destination sees to that
 		options.DestinationLookupReferenceFunc = func(ref types.ImageReference) (types.ImageReference, error) {
-			return b.thrifty(image, ref, options.CompressionFormat)
+			return b.thrifty(image, ref, o.Compression.forced())
 		}
 	}
 	canonical, digest, err := buildah.Push(ctx, image.ID, ref, options)
