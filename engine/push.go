@@ -75,6 +75,13 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 		MaxRetries:             retries,
 		RetryDelay:             retryDelay,
 	}
+	options.SourceLookupReferenceFunc = func(ref types.ImageReference) (types.ImageReference, error) {
+		stored, err := b.options.Store.Image(image.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &streaming{ImageReference: ref, store: b.options.Store, top: stored.TopLayer}, nil
+	}
 	if name.Transport == reference.Registry {
 		options.ForceCompressionFormat = false // the wrapped destination sees to that
 		options.DestinationLookupReferenceFunc = func(ref types.ImageReference) (types.ImageReference, error) {
