@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/buildah"
 	"go.podman.io/buildah/define"
+	dockerref "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
 
@@ -19,11 +21,22 @@ type CommitOptions struct {
 	Name   string // a name in the store, a name at a transport, or "" for a nameless image in the store
 	Format string // "oci" (also "") or "docker"
 	Squash bool   // one layer, the base image's included
+	Remove bool   // the container isn't needed any more
 
 	Compression Compression // of the layers, for a name at a transport
 }
 
-// Commit writes the container's files and configuration as an image. The container stays as it is and can go on.
+// CommitMethods lists what Options.CommitMethod can be. Fast makes an image in the store of the container's files in one
+// pass; library leaves it to buildah's.
+func CommitMethods() []string { return []string{fastMethod, libraryMethod} }
+
+const (
+	fastMethod    = "fast"
+	libraryMethod = "library"
+)
+
+// Commit writes the container's files and configuration as an image. The container stays as it is and can go on, unless
+// it is to be removed.
 func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error) {
 	if err := c.alive("commit"); err != nil {
 		return nil, err
@@ -37,12 +50,12 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err != nil {
 		return nil, err
 	}
-	outside := dest != nil && dest.Transport().Name() != reference.Storage
+	stored := dest == nil || dest.Transport().Name() == reference.Storage
 	if err := o.Compression.check(o.Format, transportOf(dest)); err != nil {
 		return nil, err
 	}
 	b.step("commit " + c.target(o.Name))
-	options := buildah.CommitOptions{
+	library := buildah.CommitOptions{
 		PreferredManifestType:  format,
 		Compression:            compression(dest),
 		CompressionFormat:      o.Compression.chosen(),
@@ -54,22 +67,100 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		MaxRetries:             retries,
 		RetryDelay:             retryDelay,
 	}
-	if outside {
-		image, err := c.ship(ctx, dest, o, options)
-		if err == nil {
-			return image, nil
-		} else if !errors.Is(err, errLibrary) {
-			return nil, explain("commit", c.target(o.Name), err)
+	var image *Image
+	if b.options.CommitMethod != libraryMethod {
+		if stored {
+			image, err = c.commitFast(ctx, dest, o.Remove, library)
+		} else {
+			image, err = c.ship(ctx, dest, o, library)
+		}
+		var why notDirect
+		if errors.As(err, &why) {
+			image, err = nil, b.slowCommit(why)
 		}
 	}
-	results, err := c.builder.CommitResults(ctx, dest, options)
+	if image == nil && err == nil {
+		image, err = c.commitByLibrary(ctx, dest, stored, o.Name, library)
+	}
 	if err != nil {
 		return nil, explain("commit", c.target(o.Name), err)
 	}
-	if !outside {
-		return b.imageByID(results.ImageID)
+	if o.Remove {
+		return image, c.delete()
 	}
-	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{o.Name}}, nil
+	return image, nil
+}
+
+// commitFast makes an image in the store without a copy of the layer on the way. It fails with a notDirect, before it has
+// done anything, where only the library can make the image.
+func (c *Container) commitFast(ctx context.Context, dest types.ImageReference, giveUp bool, o buildah.CommitOptions) (*Image, error) {
+	if o.Squash {
+		return nil, notDirect("squashing reads the layers below too")
+	}
+	if dest != nil {
+		if _, digested := dest.DockerReference().(dockerref.Digested); digested {
+			return nil, notDirect("the image's name has a digest in it")
+		}
+	}
+	changes, err := c.changes()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := c.blueprint(ctx, o)
+	if errors.Is(err, errNoBlueprint) {
+		return nil, notDirect(err.Error())
+	} else if err != nil {
+		return nil, err
+	}
+	parent := ""
+	if below := len(plan.base); below > 0 {
+		parent = plan.base[below-1].ID
+	}
+	made, err := c.storeLayer(ctx, changes, parent, giveUp)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := plan.baseDescriptors()
+	if err != nil {
+		return nil, err
+	}
+	mediaType, err := plan.mediaType(archive.Uncompressed)
+	if err != nil {
+		return nil, err
+	}
+	config, manifest, err := plan.image(made.diffID, append(layers, v1.Descriptor{MediaType: mediaType, Digest: made.diffID, Size: made.size}))
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.run.createImage(config, manifest, made.id, dest)
+	if err != nil {
+		return nil, err
+	}
+	return c.run.imageByID(id)
+}
+
+// slowCommit says, once for each reason, why a commit is left to the library, or fails if the user insists on the fast way.
+func (b *Builder) slowCommit(why notDirect) error {
+	if b.options.CommitMethod == fastMethod {
+		return failure.New("commit method", fastMethod, "can't be had: %w", why).WithKind(failure.Machine).
+			WithHint("leave the choice to rlbuild, without --commit-method.")
+	}
+	if !b.slow[why] {
+		b.slow[why] = true
+		b.options.Info("commits are made by the library: " + why.Error())
+	}
+	return nil
+}
+
+func (c *Container) commitByLibrary(ctx context.Context, dest types.ImageReference, stored bool, name string, o buildah.CommitOptions) (*Image, error) {
+	results, err := c.builder.CommitResults(ctx, dest, o)
+	if err != nil {
+		return nil, err
+	}
+	if stored {
+		return c.run.imageByID(results.ImageID)
+	}
+	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{name}}, nil
 }
 
 // compression is how layers are written: as they are to the store, which unpacks them at once, and compressed to all

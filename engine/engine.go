@@ -25,12 +25,13 @@ type Options struct {
 	Dir string   // where relative host paths, names of archives and host commands start
 	Env []string // the environment of host commands, NAME=VALUE
 
-	Isolation  string // "sandbox", "oci", "rootless", "chroot", or "" for the best that works
-	Runtime    string // OCI runtime, a path or a name in PATH; "" tries the known ones
-	Registries Registries
-	Created    *time.Time // creation time of images and history entries; nil means the time of the commit
-	Keep       bool       // keep every working container
-	Logger     *logrus.Logger
+	Isolation    string // "sandbox", "oci", "rootless", "chroot", or "" for the best that works
+	Runtime      string // OCI runtime, a path or a name in PATH; "" tries the known ones
+	CommitMethod string // how images in the store are made: "fast", "library", or "" for the fast way where it can be
+	Registries   Registries
+	Created      *time.Time // creation time of images and history entries; nil means the time of the commit
+	Keep         bool       // keep every working container
+	Logger       *logrus.Logger
 }
 
 // Registries say how registries are reached. The zero value is what the user's own files say.
@@ -54,6 +55,7 @@ type Builder struct {
 
 	filters map[string]*sandbox.Filter // of steps, by their capabilities
 	resolv  []byte                     // /etc/resolv.conf of sandboxed steps
+	slow    map[notDirect]bool         // why commits were left to the library; each is said once
 
 	mu         sync.Mutex
 	netns      *heldNetwork // nil until a sandboxed step wants it
@@ -69,7 +71,7 @@ func New(options Options) (*Builder, error) {
 	if options.Logger == nil {
 		options.Logger = logrus.StandardLogger()
 	}
-	b := &Builder{options: options, filters: map[string]*sandbox.Filter{}}
+	b := &Builder{options: options, filters: map[string]*sandbox.Filter{}, slow: map[notDirect]bool{}}
 	var err error
 	if b.system, err = systemContext(options); err != nil {
 		return nil, err

@@ -12,10 +12,9 @@ import (
 	"go.podman.io/buildah"
 	"go.podman.io/common/pkg/retry"
 	"go.podman.io/image/v5/types"
-	"go.podman.io/storage"
-	"go.podman.io/storage/pkg/archive"
 
 	"github.com/rlbuild/rlbuild/engine/compress"
+	"github.com/rlbuild/rlbuild/engine/layer"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
@@ -25,7 +24,7 @@ import (
 type shipment struct {
 	run         *Builder
 	plan        *blueprint
-	own         func(context.Context, io.Writer) error // writes the layer of the container's own changes
+	changes     layer.Changes // of the container, its own layer
 	place       place
 	compression Compression
 }
@@ -42,20 +41,24 @@ type place interface {
 	Close() error
 }
 
-// errLibrary says that the library has to do a commit, being able to do what a shipment can't.
-var errLibrary = errors.New("left to the library")
-
-// ship commits the container to a place outside the store. It fails with errLibrary before it has written anything if this
-// way can't do what is asked.
+// ship commits the container to a place outside the store. It fails with a notDirect, before it has written anything,
+// where only the library can make the image.
 func (c *Container) ship(ctx context.Context, dest types.ImageReference, o CommitOptions, options buildah.CommitOptions) (*Image, error) {
-	if o.Squash || dest.Transport().Name() == dockerArchive {
-		return nil, errLibrary // a single layer needs all files, and a docker-archive wants digests in advance
+	if o.Squash {
+		return nil, notDirect("squashing reads the layers below too")
+	}
+	if dest.Transport().Name() == dockerArchive {
+		return nil, notDirect("a docker-archive has digests in front of what they are of")
+	}
+	changes, err := c.changes()
+	if err != nil {
+		return nil, err
 	}
 	// The library checks here that the destination isn't blocked, and completes the context for it.
 	described := &description{target: dest}
 	plan, err := c.describe(ctx, options, described)
 	if errors.Is(err, errNoBlueprint) {
-		return nil, errLibrary
+		return nil, notDirect(err.Error())
 	} else if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 		if err != nil {
 			return err
 		}
-		s := &shipment{run: c.run, plan: plan, own: c.writeLayer, place: place, compression: o.Compression}
+		s := &shipment{run: c.run, plan: plan, changes: changes, place: place, compression: o.Compression}
 		image, err = s.image(ctx)
 		return errors.Join(err, place.Close())
 	}
@@ -74,7 +77,7 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 	}})
 	var refused types.ManifestTypeRejectedError
 	if errors.As(err, &refused) {
-		return nil, errLibrary // a registry that knows another format only
+		return nil, notDirect("the registry takes no manifest of this format")
 	} else if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,10 @@ func (s *shipment) image(ctx context.Context) (*Image, error) {
 		}
 		layers = append(layers, layer)
 	}
-	own, diffID, err := s.layer(ctx, s.own)
+	own, diffID, err := s.send(ctx, func(ctx context.Context, w io.Writer) (digest.Digest, error) {
+		made, err := s.changes.WriteTar(ctx, w, layer.Options{})
+		return made.DiffID, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -116,17 +122,22 @@ func (s *shipment) baseLayer(ctx context.Context, base baseLayer) (v1.Descriptor
 		mediaType, err := s.plan.mediaType(compressionName(there))
 		return v1.Descriptor{MediaType: mediaType, Digest: there.Digest, Size: there.Size}, err
 	}
-	layer, diffID, err := s.layer(ctx, func(_ context.Context, w io.Writer) error {
-		return s.run.writeStored(w, base.ID)
+	written, diffID, err := s.send(ctx, func(_ context.Context, w io.Writer) (digest.Digest, error) {
+		sum := digest.Canonical.Digester()
+		err := s.run.options.Store.WriteLayer(io.MultiWriter(w, sum.Hash()), base.ID)
+		return sum.Digest(), err
 	})
 	if err == nil && diffID != base.DiffID {
 		err = fmt.Errorf("the store's layer %.12s isn't what it was: its digest is %s, and was %s", base.ID, diffID, base.DiffID)
 	}
-	return layer, err
+	return written, err
 }
 
-// layer compresses what write writes, and puts it in its place. The digest is that of the uncompressed stream.
-func (s *shipment) layer(ctx context.Context, write func(context.Context, io.Writer) error) (v1.Descriptor, digest.Digest, error) {
+// send compresses what write writes, and puts it in its place. The digest is that of the uncompressed stream, which write
+// returns.
+func (s *shipment) send(
+	ctx context.Context, write func(context.Context, io.Writer) (digest.Digest, error),
+) (v1.Descriptor, digest.Digest, error) {
 	mediaType, err := s.plan.mediaType(s.compression.archive())
 	if err != nil {
 		return v1.Descriptor{}, "", err
@@ -134,48 +145,30 @@ func (s *shipment) layer(ctx context.Context, write func(context.Context, io.Wri
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	compressed, in := io.Pipe()
-	plain := digest.Canonical.Digester()
+	var diffID digest.Digest
 	made := make(chan error, 1)
 	go func() {
 		z, err := compress.NewWriter(in, s.compression.format(), s.compression.Level)
 		if err == nil {
-			err = write(ctx, io.MultiWriter(z, plain.Hash()))
+			diffID, err = write(ctx, z)
 			err = errors.Join(err, z.Close())
 		}
 		in.CloseWithError(err)
 		made <- err
 	}()
 	sum, size, err := s.place.put(ctx, compressed)
-	cancel()
-	compressed.CloseWithError(errStopped) // if put gave up early, it has the reason
-	if reason := <-made; reason != nil && !errors.Is(reason, errStopped) {
+	if err != nil {
+		cancel()
+	}
+	compressed.CloseWithError(errStopped) // put may have given up before the end, and then has the reason
+	if reason := <-made; reason != nil && err == nil {
 		err = reason
 	}
-	return v1.Descriptor{MediaType: mediaType, Digest: sum, Size: size}, plain.Digest(), err
+	return v1.Descriptor{MediaType: mediaType, Digest: sum, Size: size}, diffID, err
 }
 
 // errStopped reaches those who make a layer that nobody takes any more.
 var errStopped = errors.New("the layer's destination failed")
-
-// writeLayer writes the layer of the container's own changes.
-func (c *Container) writeLayer(_ context.Context, w io.Writer) error {
-	container, err := c.run.options.Store.Container(c.id)
-	if err != nil {
-		return err
-	}
-	return c.run.writeStored(w, container.LayerID)
-}
-
-// writeStored writes a layer of the store, uncompressed.
-func (b *Builder) writeStored(w io.Writer, id string) error {
-	plain := archive.Uncompressed
-	r, err := b.options.Store.Diff("", id, &storage.DiffOptions{Compression: &plain})
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyBuffer(w, r, make([]byte, 1<<20))
-	return errors.Join(err, r.Close())
-}
 
 // place opens the destination, for an image of the plan's format.
 func (b *Builder) place(
@@ -189,7 +182,7 @@ func (b *Builder) place(
 		return nil, err
 	}
 	if formats := to.SupportedManifestMIMETypes(); formats != nil && !slices.Contains(formats, plan.manifestType) {
-		return nil, errors.Join(errLibrary, to.Close()) // it converts
+		return nil, errors.Join(notDirect("images of this format are converted on the way to "+dest.Transport().Name()), to.Close())
 	}
 	return newLibraryPlace(to, system, c), nil
 }

@@ -67,7 +67,7 @@ func (b *Builder) archivePlace(dest types.ImageReference) (place, error) {
 	path, image, _ := strings.Cut(dest.StringWithinTransport(), ":")
 	w, err := ociarchive.Create(path, at)
 	if errors.Is(err, ociarchive.ErrUnsuitable) {
-		return nil, errLibrary // a pipe, say: it is written from front to back
+		return nil, notDirect(path + " is no regular file")
 	} else if err != nil {
 		return nil, err
 	}

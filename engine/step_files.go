@@ -185,10 +185,6 @@ func beyondSandbox(conf *config.Config) error {
 	return nil
 }
 
-// pulledUpDir is where the library looks, in its directory for a container, for what a commit leaves out (image.go of
-// buildah): directories that overlay has copied up from the image because a mount target was made in them.
-const pulledUpDir = "commit-pulled-up"
-
 // notePulledUp records directories for the commit, however it is made. The library compares them with the image's, so one
 // that a step has really changed is committed.
 func (c *Container) notePulledUp(parents map[string]rootfs.Info) error {

@@ -29,6 +29,7 @@ type flags struct {
 	root, runRoot, driver string
 	driverOptions         []string
 	isolation, runtime    string
+	commitMethod          string
 	authFile, certDir     string
 	tlsVerify             bool
 	signaturePolicy       string
@@ -105,6 +106,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringArrayVar(&f.driverOptions, "storage-opt", nil, "`option` of the storage driver, NAME=VALUE (repeatable)")
 	p.StringVar(&f.isolation, "isolation", "", "the `way` steps run: sandbox, oci, rootless or chroot; the best that works")
 	p.StringVar(&f.runtime, "runtime", "", "OCI `runtime` for steps; the first of crun and runc that works")
+	p.StringVar(&f.commitMethod, "commit-method", "", "the `way` images in the store are made: fast or library; fast where it can be")
 	p.StringVar(&f.authFile, "authfile", "", "`file` with registry credentials")
 	p.StringVar(&f.certDir, "cert-dir", "", "`directory` with certificates for registries")
 	p.BoolVar(&f.tlsVerify, "tls-verify", true, "require HTTPS and check certificates; without the flag, registries on the loopback interface are exempt")
@@ -136,6 +138,10 @@ func (f *flags) check() error {
 	if f.isolation != "" && !slices.Contains(engine.Isolations(), f.isolation) {
 		return failure.New("--isolation", fmt.Sprintf("%q", f.isolation), "is none of %s",
 			strings.Join(engine.Isolations(), ", ")).WithKind(failure.Usage)
+	}
+	if f.commitMethod != "" && !slices.Contains(engine.CommitMethods(), f.commitMethod) {
+		return failure.New("--commit-method", fmt.Sprintf("%q", f.commitMethod), "is none of %s",
+			strings.Join(engine.CommitMethods(), ", ")).WithKind(failure.Usage)
 	}
 	for _, path := range []*string{&f.root, &f.runRoot, &f.authFile, &f.certDir, &f.signaturePolicy, &f.registriesConf,
 		&f.registriesConfDir} {

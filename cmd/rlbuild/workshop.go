@@ -50,14 +50,15 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool) (w *worksho
 		display = output.New(nil)
 	}
 	o := engine.Options{
-		Store:     w.store,
-		TempDir:   w.tempDir,
-		Display:   display,
-		Info:      f.info(std),
-		Dir:       dir,
-		Env:       env,
-		Isolation: f.isolation,
-		Runtime:   f.runtime,
+		Store:        w.store,
+		TempDir:      w.tempDir,
+		Display:      display,
+		Info:         f.info(std),
+		Dir:          dir,
+		Env:          env,
+		Isolation:    f.isolation,
+		Runtime:      f.runtime,
+		CommitMethod: f.commitMethod,
 		Registries: engine.Registries{
 			AuthFile:        f.authFile,
 			CertDir:         f.certDir,
