@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -62,6 +63,8 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 	} else if err != nil {
 		return nil, err
 	}
+	// The buffers live as long as this does. Usually the collector lets as much garbage pile up as there is in use.
+	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	var image *Image
 	attempt := func() error {
 		place, err := c.run.place(ctx, dest, described.system, plan, o.Compression)
