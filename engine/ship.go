@@ -73,7 +73,10 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 		}
 		s := &shipment{run: c.run, plan: plan, changes: changes, place: place, compression: o.Compression}
 		image, err = s.image(ctx)
-		return errors.Join(err, place.Close())
+		if closeErr := place.Close(); closeErr != nil {
+			err = errors.Join(err, closeErr) // only then: whether to try again can't be seen through a join
+		}
+		return err
 	}
 	err = retry.IfNecessary(ctx, attempt, &retry.Options{MaxRetry: retries, Delay: retryDelay, IsErrorRetryable: func(err error) bool {
 		return dest.Transport().Name() == reference.Registry && retry.IsErrorRetryable(err)
