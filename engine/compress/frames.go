@@ -25,7 +25,8 @@ type frame struct {
 }
 
 func newFrames(w io.Writer, level zstd.EncoderLevel, workers int) (*frames, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(workers),
+	// No checksums in the frames: whoever reads a layer compares its digest.
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(workers), zstd.WithEncoderCRC(false),
 		zstd.WithWindowSize(zstdFrame), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
 	if err != nil {
 		return nil, err
