@@ -9,16 +9,20 @@ import (
 )
 
 const copyDoc = `The destination is a file's new name, or a directory when it ends in "/", is one already, or several things are
-copied. What a directory holds is copied, not the directory itself. A source below a mount resolves inside that mount and
-keeps its owners; host files become root's unless chown says otherwise.`
+copied; missing directories are made. What a directory holds is copied, not the directory itself. A source below a mount
+resolves inside that mount and keeps its owners; host files become root's unless chown says otherwise.
+
+What is copied replaces what has its name, a whole directory too; only directories merge. A link that is named or matches
+is followed, those inside a directory are copied as links. Permissions, times (to the second), hard links, holes and the
+extended attributes user.* and security.capability come along; sockets in a directory don't, nor do devices.`
 
 var copyParams = []param{ctrParam,
 	{name: "src", kind: paths, required: true, doc: "what is copied; strings may hold wildcards (* ? [])"},
 	{name: "dest", kind: aPath, required: true,
 		doc: "where to, in the container; relative to its working directory, or a path below its own mount"},
 	{name: "chown", kind: aString, keyword: true, doc: `"user[:group]", names in the container or numbers`},
-	{name: "chmod", kind: aString, keyword: true, doc: `permissions in octal, "0755"; the source's own`},
-	{name: "exclude", kind: strings_, keyword: true, doc: "patterns of what is left out, as in .containerignore"},
+	{name: "chmod", kind: aString, keyword: true, doc: `permissions in octal, "0755", without setuid and its like; the source's own`},
+	{name: "exclude", kind: strings_, keyword: true, doc: `patterns of what is left out, as in .containerignore, for names from the root of the host or the mount: "**/*.o"`},
 }
 
 var copyVerb = &verb{

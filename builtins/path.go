@@ -79,7 +79,10 @@ func (p *pathValue) files() (*rootfs.FS, error) {
 	if p.container == nil {
 		return p.session.host, nil
 	}
-	files := p.container.Files()
+	files, err := p.container.Files()
+	if err != nil {
+		return nil, err
+	}
 	if files == nil {
 		return nil, failure.New("path", p.host(), "lies below a mount that was released").
 			WithHint("mount the container again: the path stays the same.")

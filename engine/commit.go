@@ -55,6 +55,9 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		return nil, err
 	}
 	b.step("commit " + c.target(o.Name))
+	if err := c.tidy(); err != nil {
+		return nil, explain("commit", c.name, err)
+	}
 	library := buildah.CommitOptions{
 		PreferredManifestType:  format,
 		Compression:            compression(dest),

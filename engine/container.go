@@ -17,6 +17,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
 // Container is a working container: a writable root file system on top of an image, and the configuration of the image
@@ -33,6 +34,7 @@ type Container struct {
 
 	hostsFile []byte                    // /etc/hosts of its sandboxed steps
 	pulledUp  []copier.EnsureParentPath // see notePulledUp
+	targets   *sandbox.Targets          // left in the root by its sandboxed steps; nil for none
 }
 
 // ID returns the container's ID, 64 hexadecimal digits.
@@ -89,7 +91,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		Container:        o.Name,
 		PullPolicy:       policy,
 		SystemContext:    system,
-		NetworkInterface: b.network,
+		NetworkInterface: b.network(),
 		Capabilities:     capabilities,
 		// One of its own for each container: the library keeps the pointer and writes through it.
 		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: limits(conf.Containers.DefaultUlimits.Get())},
@@ -153,20 +155,28 @@ func (c *Container) Mount() (string, error) {
 	if c.root != "" {
 		return c.root, nil
 	}
-	root, err := c.builder.Mount(c.builder.MountLabel)
+	// Not the library's Mount, which writes its state of the container to the disk, and waits for it, only to note there
+	// what the store knows.
+	root, err := c.run.options.Store.Mount(c.id, c.builder.MountLabel)
 	if err != nil {
 		return "", explain("mount", c.name, err)
 	}
 	files, err := rootfs.Open(root)
 	if err != nil {
-		return "", errors.Join(explain("mount", c.name, err), c.builder.Unmount())
+		return "", errors.Join(explain("mount", c.name, err), c.unmount())
 	}
-	c.root, c.files = root, files
+	c.root, c.files, c.builder.MountPoint = root, files, root
 	return root, nil
 }
 
+func (c *Container) unmount() error {
+	c.builder.MountPoint = ""
+	_, err := c.run.options.Store.Unmount(c.id, false)
+	return err
+}
+
 // Files returns the mounted tree, or nil. It is closed by Unmount and when the run ends.
-func (c *Container) Files() *rootfs.FS { return c.files }
+func (c *Container) Files() (*rootfs.FS, error) { return c.files, c.tidy() }
 
 // MountedAt returns the container below whose mounted root the host path lies, or nil.
 func (b *Builder) MountedAt(path string) *Container {
@@ -196,7 +206,7 @@ func (c *Container) release() error {
 		return nil
 	}
 	// The descriptor first: it would keep the mount, and with it overlay's upper directory, in use.
-	if err := errors.Join(c.closeFiles(), c.builder.Unmount()); err != nil {
+	if err := errors.Join(c.closeFiles(), c.unmount()); err != nil {
 		return explain("umount", c.name, err)
 	}
 	return nil
@@ -206,9 +216,9 @@ func (c *Container) closeFiles() error {
 	if c.files == nil {
 		return nil
 	}
-	files := c.files
+	files, err := c.files, c.tidy()
 	c.files, c.root = nil, ""
-	return files.Close()
+	return errors.Join(err, files.Close())
 }
 
 // Remove unmounts and deletes the container before the run ends.
@@ -226,10 +236,7 @@ func (c *Container) delete() error {
 	if err := c.closeFiles(); err != nil {
 		return explain("remove", c.name, err)
 	}
-	// An interrupted step may have left its own count of the mount behind: only the layer's end matters here.
-	if _, err := c.run.options.Store.Unmount(c.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
-		c.run.options.Logger.Debugf("unmounting %s: %v", c.name, err)
-	}
+	// It unmounts the layer, however often it is mounted.
 	if err := c.run.options.Store.DeleteContainer(c.id); err != nil && !errors.Is(err, storage.ErrContainerUnknown) {
 		return explain("remove", c.name, err)
 	}
@@ -278,9 +285,6 @@ func (b *Builder) RemoveContainer(name string) (bool, error) {
 	if err != nil {
 		return false, failure.New("remove", name, "is not a working container of buildah or rlbuild").
 			WithHint("remove it with the tool that made it, for example podman rm %s", name)
-	}
-	if _, err := b.options.Store.Unmount(found.ID, true); err != nil {
-		b.options.Logger.Debugf("unmounting %s: %v", name, err)
 	}
 	if err := other.Delete(); err != nil {
 		return false, explain("remove", name, err)

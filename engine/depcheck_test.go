@@ -55,6 +55,13 @@ var table = []room{
 			"--help shows.",
 	},
 	{
+		name:        "cmd/bench",
+		external:    []string{"github.com/klauspost/pgzip"},
+		environment: true,
+		why: "It measures what a user gets from the commands, so it runs them, and passes its environment on to them. " +
+			"The compressor is a floor.",
+	},
+	{
 		name: "builtins",
 		rooms: []string{
 			"engine", "engine/script", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",
@@ -65,12 +72,12 @@ var table = []room{
 	{
 		name: "engine",
 		rooms: []string{
-			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/rootfs", "engine/reference",
-			"engine/compress", "engine/ociarchive", "engine/output", "engine/failure",
+			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
+			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
-			"github.com/opencontainers", "github.com/sirupsen/logrus", "golang.org/x/sys",
+			"github.com/opencontainers", "github.com/moby/sys/userns", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},
 		why: "It alone drives buildah's library. Without Starlark and flags it can be driven by anything else.",
 	},
@@ -85,12 +92,11 @@ var table = []room{
 		rooms: []string{"engine/failure"},
 		external: []string{
 			"go.podman.io/storage/pkg/unshare", "go.podman.io/storage/pkg/idtools", "go.podman.io/storage/pkg/homedir",
-			"github.com/moby/sys/capability", "github.com/opencontainers/runtime-spec/specs-go", "github.com/sirupsen/logrus",
-			"golang.org/x/sys",
+			"github.com/moby/sys/capability", "github.com/opencontainers/runtime-spec/specs-go", "golang.org/x/sys",
 		},
 		environment: true,
-		why: "It runs before anything else and decides what the environment is for the rest. It takes storage's namespace " +
-			"code, never the store; the runtime's spec is the type of unshare's ID maps.",
+		why: "It runs before anything else and decides what the environment is for the rest. It takes storage's readers of " +
+			"ID files and maps, never the store; the runtime's spec is the type of those maps.",
 	},
 	{
 		name:  "engine/store",
@@ -117,6 +123,13 @@ var table = []room{
 			"github.com/vbatts/tar-split/tar/storage", "github.com/opencontainers/go-digest", "golang.org/x/sys",
 		},
 		why: "It makes the bytes that storage would make and can be held against it without a store.",
+	},
+	{
+		name:     "engine/transfer",
+		rooms:    []string{"engine/rootfs"},
+		external: []string{"go.podman.io/storage/pkg/fileutils", "golang.org/x/sys"},
+		why: "It knows trees and entries, which rootfs keeps it inside of; of the containers tools it takes the patterns of a " +
+			".containerignore, which it must not have a reading of its own of.",
 	},
 	{
 		name: "engine/rootfs",

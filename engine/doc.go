@@ -8,6 +8,8 @@
 //
 //   - cmd/rlbuild turns argv into one run and an exit status, and is the only printer of final errors. It may import all
 //     below and must not know image formats.
+//   - cmd/bench measures rlbuild beside its peer and the floor, in turns. It runs commands only, and must import no other
+//     room: what it measures is what a user gets.
 //   - builtins turns Starlark calls into engine calls, one file per verb and one table of them. It must not know buildah,
 //     storage, flags or the environment.
 //   - engine does the verbs on containers and images, with buildah's library. It must not know Starlark, argv or the
@@ -16,6 +18,8 @@
 //   - engine/rootless enters the namespaces, or says why it can't. It must not know the store, images or scripts.
 //   - engine/store opens and closes containers-storage, picks the driver and says why. It must not know registries or
 //     scripts.
+//   - engine/transfer copies files from one tree into another, with the outcome of buildah's own copying. It must not know
+//     buildah's library, the store or what the files are for.
 //   - engine/rootfs does file operations below a root that no name, link or race leads out of. It must not know what the
 //     files are for.
 //   - engine/sandbox runs one command in a root file system, in namespaces of its own. It must not know buildah, the
@@ -32,6 +36,6 @@
 //
 // # How a run flows
 //
-// main → buildah.InitReexec → flags → rootless.Enter (the process outside waits, and passes signals and the status on) →
-// store.Open → New → builtins.Predeclared → script.Run → Builder.Close (newest first: unmount, delete) → exit status.
+// new namespaces, before the Go runtime starts (engine/rootless/leave.c) → main → buildah.InitReexec → flags →
+// rootless.Enter (maps IDs) → store.Open → New → builtins.Predeclared → script.Run → Builder.Close (newest first: unmount, delete) → exit status.
 package engine

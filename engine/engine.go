@@ -49,9 +49,9 @@ type Registries struct {
 type Builder struct {
 	options Options
 	system  *types.SystemContext
-	network nettypes.ContainerNetwork
 
-	isolation func() (*Isolation, error) // chosen when the first step runs
+	network   func() nettypes.ContainerNetwork // opened for the first container
+	isolation func() (*Isolation, error)       // chosen when the first step runs
 
 	filters map[string]*sandbox.Filter // of steps, by their capabilities
 	resolv  []byte                     // /etc/resolv.conf of sandboxed steps
@@ -72,12 +72,13 @@ func New(options Options) (*Builder, error) {
 		options.Logger = logrus.StandardLogger()
 	}
 	b := &Builder{options: options, filters: map[string]*sandbox.Filter{}, slow: map[notDirect]bool{}}
+	lookAgain()
 	var err error
 	if b.system, err = systemContext(options); err != nil {
 		return nil, err
 	}
 	b.isolation = sync.OnceValues(b.chooseIsolation)
-	b.network = containerNetwork(options.Store, options.TempDir)
+	b.network = sync.OnceValue(func() nettypes.ContainerNetwork { return containerNetwork(options.Store, options.TempDir) })
 	if err := becomeSubreaper(); err != nil {
 		return nil, err
 	}

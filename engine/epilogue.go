@@ -5,14 +5,17 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 )
 
 // epilogueLine matches what the library's own helpers print on a step's standard error, after the step, to say how it
 // ended (chroot/run_common.go and run_common.go of buildah).
-var epilogueLine = regexp.MustCompile(`^(?:subprocess exited with status \d+` +
-	`|(?:subprocess|container) exited on (?P<signal>.+)` +
-	`|process (?:failed to start|exited) with error: (?P<error>.*))$`)
+var epilogueLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:subprocess exited with status \d+` +
+		`|(?:subprocess|container) exited on (?P<signal>.+)` +
+		`|process (?:failed to start|exited) with error: (?P<error>.*))$`)
+})
 
 // epilogueStarts are the beginnings of those lines, by which an unfinished line is told apart.
 var epilogueStarts = []string{"subprocess exited ", "container exited on ", "process failed to start ", "process exited with error: "}
@@ -72,7 +75,7 @@ func (e *epilogue) cut() int {
 // mayBeEpilogue reports whether a line is one of the library's, or could become one when it is complete.
 func mayBeEpilogue(line string) bool {
 	if complete, ok := strings.CutSuffix(line, "\n"); ok {
-		return epilogueLine.MatchString(complete)
+		return epilogueLine().MatchString(complete)
 	}
 	for _, start := range epilogueStarts {
 		if strings.HasPrefix(line, start) || strings.HasPrefix(start, line) {
@@ -100,11 +103,11 @@ func (e *epilogue) end() ending {
 		return found
 	}
 	for line := range strings.Lines(string(e.held)) {
-		match := epilogueLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
-		if name := match[epilogueLine.SubexpIndex("signal")]; name != "" {
+		match := epilogueLine().FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if name := match[epilogueLine().SubexpIndex("signal")]; name != "" {
 			found.signal = signalNamed(name)
 		}
-		if reason := match[epilogueLine.SubexpIndex("error")]; reason != "" && found.reason == "" {
+		if reason := match[epilogueLine().SubexpIndex("error")]; reason != "" && found.reason == "" {
 			found.reason = reason
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 
 	"go.podman.io/image/v5/docker"
@@ -151,14 +152,16 @@ func dialled(format string) func(error, string) error {
 }
 
 // noise is what the libraries put in front of the reason: identifiers and the steps on the way.
-var noise = regexp.MustCompile(`^(?:(?:copying layers and metadata|computing layer digests and building metadata) for container "[0-9a-f]+"|` +
-	`initializing (?:source|destination) [^ ]+|while running runtime|adding content to container "[^"]+"|` +
-	`mounting (?:build )?container "[0-9a-f]+"): `)
+var noise = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:(?:copying layers and metadata|computing layer digests and building metadata) for container "[0-9a-f]+"|` +
+		`initializing (?:source|destination) [^ ]+|while running runtime|adding content to container "[^"]+"|` +
+		`mounting (?:build )?container "[0-9a-f]+"): `)
+})
 
 // strip removes the noise in front of a library's reason, and keeps it on one line.
 func strip(text string) string {
 	for {
-		shorter := noise.ReplaceAllString(text, "")
+		shorter := noise().ReplaceAllString(text, "")
 		if shorter == text {
 			break
 		}

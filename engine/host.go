@@ -32,6 +32,9 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	if len(argv) == 0 {
 		argv, title = []string{"/bin/sh", "-c", o.Shell}, "host "+oneLine(o.Shell)
 	}
+	if err := b.tidy(); err != nil {
+		return nil, err
+	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	if cmd.Dir = o.Dir; cmd.Dir == "" {
 		cmd.Dir = b.options.Dir

@@ -145,14 +145,14 @@ func (b *Builder) tryBridge(path string) error {
 		ContainerID:   "rlbuild-probe",
 		ContainerName: "rlbuild-probe",
 		Networks: []nettypes.NamedPerNetworkOptions{{
-			Name:              b.network.DefaultNetworkName(),
+			Name:              b.network().DefaultNetworkName(),
 			PerNetworkOptions: nettypes.PerNetworkOptions{InterfaceName: "eth0"},
 		}},
 	}
-	if _, err := b.network.Setup(path, nettypes.SetupOptions{NetworkOptions: options}); err != nil {
+	if _, err := b.network().Setup(path, nettypes.SetupOptions{NetworkOptions: options}); err != nil {
 		return firstLine(err)
 	}
-	return firstLine(b.network.Teardown(path, nettypes.TeardownOptions{NetworkOptions: options}))
+	return firstLine(b.network().Teardown(path, nettypes.TeardownOptions{NetworkOptions: options}))
 }
 
 // inNetworkNamespace calls do with the path of a new network namespace, which ends when do returns.

@@ -65,17 +65,43 @@ func (c *Container) runSandboxed(ctx context.Context, isolation *Isolation, titl
 	return result, nil
 }
 
-// execute runs a step between making and removing what its mounts need in the root.
-func (c *Container) execute(ctx context.Context, step *sandbox.Step) (state *os.ProcessState, err error) {
-	targets, err := step.MakeTargets(c.files)
-	defer func() { err = errors.Join(err, targets.Remove()) }()
-	if err != nil {
+// execute runs a step with what its mounts need in the root.
+func (c *Container) execute(ctx context.Context, step *sandbox.Step) (*os.ProcessState, error) {
+	if c.targets == nil {
+		c.targets = sandbox.NewTargets(c.files)
+	}
+	if err := c.targets.Make(step); err != nil {
 		return nil, fmt.Errorf("making what is mounted in the container: %w", err)
 	}
-	if err := c.notePulledUp(targets.Parents); err != nil {
+	if err := c.notePulledUp(c.targets.Parents); err != nil {
 		return nil, err
 	}
 	return step.Run(ctx)
+}
+
+// tidy removes what steps' mounts needed in the root. It comes before everything but a step that reads or writes there.
+func (c *Container) tidy() error {
+	if c.targets == nil {
+		return nil
+	}
+	targets := c.targets
+	c.targets = nil
+	if err := targets.Remove(); err != nil {
+		return fmt.Errorf("removing what was mounted in the container: %w", err)
+	}
+	return nil
+}
+
+// tidy tidies all containers, for what may reach any of them.
+func (b *Builder) tidy() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.containers {
+		if err := c.tidy(); err != nil {
+			return explain("", c.name, err)
+		}
+	}
+	return nil
 }
 
 // step describes a step but for its command and streams, as the library's Run does (run_linux.go of buildah).

@@ -26,19 +26,19 @@ type shipment struct {
 	run         *Builder
 	plan        *blueprint
 	changes     layer.Changes // of the container, its own layer
-	place       place
+	outlet      outlet
 	compression Compression
 }
 
-// place is where an image is written to: first its layers, then configuration and manifest.
-type place interface {
+// outlet is where an image is written to: first its layers, then configuration and manifest.
+type outlet interface {
 	// reuse describes the layer if it is there already, or can be had without sending it.
 	reuse(ctx context.Context, layer baseLayer) (there types.BlobInfo, ok bool, err error)
 	// put writes a blob that nobody knows the digest of before its end.
 	put(ctx context.Context, r io.Reader) (digest.Digest, int64, error)
 	// finish writes the configuration and the manifest that names it, and with that the image is there.
 	finish(ctx context.Context, config []byte, manifest []byte) error
-	// Close releases the place; what isn't finished is given up.
+	// Close releases it; what isn't finished is given up.
 	Close() error
 }
 
@@ -67,13 +67,13 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	var image *Image
 	attempt := func() error {
-		place, err := c.run.place(ctx, dest, described.system, plan, o.Compression)
+		outlet, err := c.run.outlet(ctx, dest, described.system, plan, o.Compression)
 		if err != nil {
 			return err
 		}
-		s := &shipment{run: c.run, plan: plan, changes: changes, place: place, compression: o.Compression}
+		s := &shipment{run: c.run, plan: plan, changes: changes, outlet: outlet, compression: o.Compression}
 		image, err = s.image(ctx)
-		if closeErr := place.Close(); closeErr != nil {
+		if closeErr := outlet.Close(); closeErr != nil {
 			err = errors.Join(err, closeErr) // only then: whether to try again can't be seen through a join
 		}
 		return err
@@ -112,15 +112,15 @@ func (s *shipment) image(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.place.finish(ctx, config, manifest); err != nil {
+	if err := s.outlet.finish(ctx, config, manifest); err != nil {
 		return nil, err
 	}
 	return &Image{ID: digest.FromBytes(config).Encoded(), Digest: digest.FromBytes(manifest).String()}, nil
 }
 
-// baseLayer writes a layer of the store, unless the place has it.
+// baseLayer writes a layer of the store, unless it is there.
 func (s *shipment) baseLayer(ctx context.Context, base baseLayer) (v1.Descriptor, error) {
-	there, ok, err := s.place.reuse(ctx, base)
+	there, ok, err := s.outlet.reuse(ctx, base)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -139,7 +139,7 @@ func (s *shipment) baseLayer(ctx context.Context, base baseLayer) (v1.Descriptor
 	return written, err
 }
 
-// send compresses what write writes, and puts it in its place. The digest is that of the uncompressed stream, which write
+// send compresses what write writes, and puts it there. The digest is that of the uncompressed stream, which write
 // returns.
 func (s *shipment) send(
 	ctx context.Context, write func(context.Context, io.Writer) (digest.Digest, error),
@@ -162,7 +162,7 @@ func (s *shipment) send(
 		in.CloseWithError(err)
 		made <- err
 	}()
-	sum, size, err := s.place.put(ctx, compressed)
+	sum, size, err := s.outlet.put(ctx, compressed)
 	if err != nil {
 		cancel()
 	}
@@ -176,12 +176,12 @@ func (s *shipment) send(
 // errStopped reaches those who make a layer that nobody takes any more.
 var errStopped = errors.New("the layer's destination failed")
 
-// place opens the destination, for an image of the plan's format.
-func (b *Builder) place(
+// outlet opens the destination, for an image of the plan's format.
+func (b *Builder) outlet(
 	ctx context.Context, dest types.ImageReference, system *types.SystemContext, plan *blueprint, c Compression,
-) (place, error) {
+) (outlet, error) {
 	if dest.Transport().Name() == "oci-archive" {
-		return b.archivePlace(dest)
+		return b.archiveOutlet(dest)
 	}
 	to, err := dest.NewImageDestination(ctx, system)
 	if err != nil {
@@ -190,5 +190,5 @@ func (b *Builder) place(
 	if formats := to.SupportedManifestMIMETypes(); formats != nil && !slices.Contains(formats, plan.manifestType) {
 		return nil, errors.Join(notDirect("images of this format are converted on the way to "+dest.Transport().Name()), to.Close())
 	}
-	return newLibraryPlace(to, system, c), nil
+	return newLibraryOutlet(to, system, c), nil
 }

@@ -32,6 +32,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: %v", args[1], err)
 		}
 		got = exit.ExitCode()
+		if end := exit.Sys().(syscall.WaitStatus); end.Signaled() {
+			got = 128 + int(end.Signal()) // as a shell has it
+		}
 	}
 	if got != want {
 		ts.Fatalf("%s exited with status %d, want %d", args[1], got, want)

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"go.podman.io/buildah"
+
+	"github.com/rlbuild/rlbuild/engine/rootless"
 )
 
 // version is set when the binary is linked.
@@ -15,7 +17,9 @@ func main() {
 	if buildah.InitReexec() {
 		return
 	}
-	os.Exit(run())
+	status := run()
+	rootless.Stay()
+	os.Exit(status)
 }
 
 // run does what the command line says and returns the exit status.

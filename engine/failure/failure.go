@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 )
 
 // Kind says whose turn it is to act, and so which exit status the process ends with.
@@ -113,23 +114,28 @@ func Status(err error) int {
 	return 1
 }
 
-var credentials = []struct {
+type credential struct {
 	pattern *regexp.Regexp
 	with    string
-}{
-	// scheme://user:password@host, as registries and proxies are often written
-	{regexp.MustCompile(`(://)[^/\s@"']+@`), "${1}[redacted]@"},
-	// HTTP headers that a transport quotes in its errors
-	{regexp.MustCompile(`(?i)\b(authorization:\s*)(basic|bearer)?\s*\S+`), "${1}[redacted]"},
-	{regexp.MustCompile(`(?i)\b(basic|bearer) [A-Za-z0-9+/=._~-]{8,}`), "${1} [redacted]"},
-	// query strings and key=value pairs
-	{regexp.MustCompile(`(?i)\b(password|passwd|token|secret|access_token|refresh_token|client_secret|x-amz-signature)=[^&\s"'…]+`), "${1}=[redacted]"},
 }
+
+// credentials are compiled when there is an error to print, not whenever the program starts.
+var credentials = sync.OnceValue(func() []credential {
+	return []credential{
+		// scheme://user:password@host, as registries and proxies are often written
+		{regexp.MustCompile(`(://)[^/\s@"']+@`), "${1}[redacted]@"},
+		// HTTP headers that a transport quotes in its errors
+		{regexp.MustCompile(`(?i)\b(authorization:\s*)(basic|bearer)?\s*\S+`), "${1}[redacted]"},
+		{regexp.MustCompile(`(?i)\b(basic|bearer) [A-Za-z0-9+/=._~-]{8,}`), "${1} [redacted]"},
+		// query strings and key=value pairs
+		{regexp.MustCompile(`(?i)\b(password|passwd|token|secret|access_token|refresh_token|client_secret|x-amz-signature)=[^&\s"'…]+`), "${1}=[redacted]"},
+	}
+})
 
 // Redact replaces what looks like a credential in text: user information in URLs, authorization headers, and the values
 // of keys such as password and token.
 func Redact(text string) string {
-	for _, c := range credentials {
+	for _, c := range credentials() {
 		text = c.pattern.ReplaceAllString(text, c.with)
 	}
 	return text

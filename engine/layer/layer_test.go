@@ -210,3 +210,50 @@ func TestWriterFails(t *testing.T) {
 		}
 	}
 }
+
+// TestChanged changes files between the walk and the reading, where Omit is called.
+func TestChanged(t *testing.T) {
+	for name, change := range map[string]func(file string) error{
+		"grown":    func(file string) error { return os.Truncate(file, 3*bufferSize+1) },
+		"shrunk":   func(file string) error { return os.Truncate(file, bufferSize) },
+		"emptied":  func(file string) error { return os.Truncate(file, 0) },
+		"gone":     os.Remove,
+		"replaced": func(file string) error { return errors.Join(os.Remove(file), os.Symlink("/etc/passwd", file)) },
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "file")
+		check(t, os.WriteFile(file, make([]byte, 3*bufferSize), 0o600))
+		c := Changes{Dir: dir, Omit: func(*tar.Header) bool { check(t, change(file)); return false }}
+		if summary, err := c.WriteTar(t.Context(), nil, Options{CopyTo: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "file") {
+			t.Errorf("%s: %v, %v", name, summary, err)
+		}
+	}
+}
+
+// TestMove moves changes and moves them back.
+func TestMove(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	for _, name := range []string{"empty", "full"} {
+		check(t, os.Mkdir(filepath.Join(dir, name), 0o750))
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "full/file"), []byte("text"), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "target"), nil, 0o600))
+	c := Changes{Dir: dir, Omit: func(hdr *tar.Header) bool { return hdr.Name != "full/file" }}
+	summary, err := c.WriteTar(t.Context(), nil, Options{})
+	check(t, err)
+	undo, err := c.Move(to, summary)
+	check(t, err)
+	names := func(dir string) (found []string) {
+		for _, line := range describe(t, dir) {
+			found = append(found, strings.Split(line, `"`)[1])
+		}
+		return found
+	}
+	if got, want := names(to), []string{"full", "full/file"}; !slices.Equal(got, want) {
+		t.Errorf("moved %q, want %q", got, want)
+	}
+	check(t, undo())
+	if got, want := names(dir), []string{"full", "full/file"}; !slices.Equal(got, want) || len(names(to)) > 0 {
+		t.Errorf("moved back %q, want %q", got, want)
+	}
+}

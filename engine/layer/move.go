@@ -36,8 +36,11 @@ func (c Changes) Move(to string, s Summary) (undo func() error, err error) {
 	}
 	for _, name := range slices.Backward(s.Omitted) {
 		// A directory stays if anything in it does.
-		if err := os.Remove(filepath.Join(to, name)); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+		err := os.Remove(filepath.Join(to, name))
+		if err != nil && !errors.Is(err, unix.ENOTEMPTY) {
 			return undo, fmt.Errorf("leaving out %s: %w", name, err)
+		} else if err == nil {
+			moved = slices.DeleteFunc(moved, func(top string) bool { return top == name })
 		}
 	}
 	return undo, filepath.WalkDir(to, func(file string, entry fs.DirEntry, err error) error {

@@ -101,10 +101,13 @@ func (p *pipeline) contents(e *entry, to *copied) error {
 			return context.Cause(p.ctx)
 		}
 		if buffer == nil {
-			buffer = make([]byte, bufferSize)
+			buffer = make([]byte, bufferSize+1)
 		}
-		// One byte more than is left, where there is room: if it comes, the file has grown.
-		n, err := readFull(from, buffer[:min(left+1, bufferSize)])
+		want := int64(bufferSize)
+		if left <= bufferSize {
+			want = left + 1 // if the one more comes, the file has grown
+		}
+		n, err := readFull(from, buffer[:want])
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", e.name, err)
 		}

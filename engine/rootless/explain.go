@@ -23,28 +23,29 @@ type facts struct {
 	program string                   // path of this program
 }
 
-// explain turns a failure to enter into one that names its cause. said is what the set-up code wrote, err what the
-// library returned.
-func explain(me caller, p plan, said []byte, err error) error {
+// explain turns a failure to enter into one that names its cause.
+func explain(me caller, user bool, err error) error {
 	f := facts{root: me.uid == 0, chroot: !rootIsMount(), seccomp: underSeccomp(), sysctl: sysctl}
 	f.program, _ = os.Executable()
-	if p.user {
+	switch refused := (unmapped{}); {
+	case errors.As(err, &refused): // the process has left already, where a trial would say nothing about the outside
+		f.mapped, f.mounts = refused.errno, refused.errno
+	case user:
 		f.user = try(syscall.CLONE_NEWUSER, nil)
 		f.mapped = try(syscall.CLONE_NEWUSER, &me)
 		f.mounts = try(syscall.CLONE_NEWUSER|syscall.CLONE_NEWNS, &me)
-	} else {
+	default:
 		f.mounts = try(syscall.CLONE_NEWNS, nil)
 	}
 	why, hint := f.verdict()
 	op := "entering a user namespace"
-	if !p.user {
+	if !user {
 		op = "entering a mount namespace"
 	}
-	reason := cause(said, err)
 	if why != "" {
-		reason = errors.New(why)
+		err = errors.New(why)
 	}
-	return failure.New(op, "", "%w", reason).WithHint("%s", hint).WithKind(failure.Machine)
+	return failure.New(op, "", "%w", err).WithHint("%s", hint).WithKind(failure.Machine)
 }
 
 // verdict returns what is wrong and the cure; what is wrong is "" when nothing is known to be.

@@ -1,11 +1,11 @@
 package rootless
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -15,64 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ticketName is the environment variable that tells the inner process that it is one. It is gone before any other
-// process is started, so an rlbuild that a script starts enters for itself.
-const ticketName = "_RLBUILD_ENTER"
+// What the libraries and podman know a rootless process by.
+const (
+	configured  = "_CONTAINERS_USERNS_CONFIGURED"
+	rootlessUID = "_CONTAINERS_ROOTLESS_UID"
+	rootlessGID = "_CONTAINERS_ROOTLESS_GID"
+)
 
-// enteredMark is the last byte on the standard error pipe of a process that got to Enter.
-const enteredMark = 0
-
-// ticket holds the numbers of the two files that the process outside hands in.
-type ticket struct {
-	state  int // a pipe with one letter as JSON
-	stderr int // the real standard error
-}
-
-func (t ticket) String() string { return fmt.Sprintf("%s=%d:%d", ticketName, t.state, t.stderr) }
-
-// letter is what the inner process can't find out for itself.
-type letter struct {
-	Reason, Cure string
-	User         int
-	Nested       bool
-}
-
-// takeTicket removes the ticket from the environment and returns it, if there is a valid one.
-func takeTicket() (ticket, bool) {
-	value, ok := os.LookupEnv(ticketName)
-	if !ok {
-		return ticket{}, false
-	}
-	os.Unsetenv(ticketName)
-	var t ticket
-	if _, err := fmt.Sscanf(value, "%d:%d", &t.state, &t.stderr); err != nil || t.state < 3 || t.stderr < 3 {
-		return ticket{}, false
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(t.state, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return ticket{}, false // left over in somebody's environment
-	}
-	return t, true
-}
-
-// arrive makes the process inside at home there.
-func arrive(t ticket, note func(string)) (*Namespace, error) {
-	unix.CloseOnExec(t.stderr)
-	state := os.NewFile(uintptr(t.state), "state")
-	var l letter
-	err := json.NewDecoder(state).Decode(&l)
-	state.Close()
-	if err != nil {
-		return nil, fmt.Errorf("reading from the process outside: %w", err)
-	}
-	if _, err := unix.Write(unix.Stderr, []byte{enteredMark}); err != nil {
-		return nil, fmt.Errorf("answering the process outside: %w", err)
-	}
-	if err := unix.Dup3(t.stderr, unix.Stderr, 0); err != nil {
-		return nil, fmt.Errorf("taking over standard error: %w", err)
-	}
-	unix.Close(t.stderr)
-
+// arrive makes the process at home in its new namespaces.
+func arrive(me caller, p plan, note func(string)) (*Namespace, error) {
 	// Root's mount namespace is a member of the old one's peer groups: without this, every mount of a build would show up
 	// outside. In a user namespace the kernel has done it. EINVAL: "/" is not a mount point, in a chroot; what a mount
 	// shows up in there is private or not as the outside made it, and storage makes its own directory private.
@@ -81,7 +32,10 @@ func arrive(t ticket, note func(string)) (*Namespace, error) {
 			WithHint("Something refuses mount(2), AppArmor or a container's seccomp profile perhaps; allow it or run elsewhere.").
 			WithKind(failure.Machine)
 	}
-	ns, err := current(l)
+	if p.user {
+		introduce(me)
+	}
+	ns, err := current(me, p)
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +49,27 @@ func arrive(t ticket, note func(string)) (*Namespace, error) {
 	return ns, nil
 }
 
+// introduce tells the libraries who was there before the user namespace.
+func introduce(me caller) {
+	os.Setenv(configured, "done")
+	os.Setenv(rootlessUID, strconv.Itoa(me.outside))
+	if os.Getenv(rootlessGID) == "" {
+		os.Setenv(rootlessGID, strconv.Itoa(me.gid))
+	}
+}
+
 // singleIDNote is the one line that says what a single mapped ID means.
 func singleIDNote(ns *Namespace) string {
 	return fmt.Sprintf("only one ID is mapped, so every file will be owned by one user: %s. %s", ns.Reason, ns.Cure)
 }
 
 // current describes the namespace this process is in.
-func current(l letter) (*Namespace, error) {
+func current(me caller, p plan) (*Namespace, error) {
 	uids, gids, err := unshare.GetHostIDMappings("")
 	if err != nil {
 		return nil, err
 	}
-	ns := &Namespace{User: l.User, Nested: l.Nested}
+	ns := &Namespace{User: me.outside, Nested: me.nested}
 	for _, m := range uids {
 		ns.UIDs = append(ns.UIDs, IDMap{int(m.ContainerID), int(m.HostID), int(m.Size)})
 	}
@@ -117,7 +80,7 @@ func current(l letter) (*Namespace, error) {
 	if !ns.SingleID {
 		return ns, nil
 	}
-	ns.Reason, ns.Cure = l.Reason, l.Cure
+	ns.Reason, ns.Cure = p.reason, p.cure
 	if ns.Reason == "" {
 		ns.Reason = "the namespace rlbuild was started in maps one"
 		ns.Cure = "Start rlbuild outside of it, or give it more IDs."

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"go.podman.io/storage/pkg/reexec"
+	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,11 +52,16 @@ func TestMain(m *testing.M) {
 
 // inside enters and does what mode says.
 func inside(mode string) int {
-	if _, inner := os.LookupEnv(ticketName); inner && strings.HasPrefix(mode, "early") {
-		fmt.Fprintln(os.Stderr, "before Enter")
-		if mode == "early end" {
-			return 2
+	switch mode {
+	case "stay":
+		Stay()
+		if left, err := children(os.Getpid()); left != "" || err != nil {
+			fmt.Fprintln(os.Stderr, "children:", left, err)
+			return 1
 		}
+		return 0
+	case "forget":
+		return 0
 	}
 	ns, err := Enter(Options{Note: func(line string) { fmt.Fprintln(os.Stderr, "note:", line) }})
 	if err != nil {
@@ -71,10 +77,11 @@ type report struct {
 	Args           []string
 	Dir            string
 	Input          string
-	UID            int
+	PID, UID       int
+	Rootless       bool
 	UserNS, MntNS  string
 	Home, Runtime  string
-	Ticket         bool
+	Asked          bool
 	Isolation      string
 	Third          string // content of file descriptor 3, if it is open
 	UIDMap, GIDMap string
@@ -88,7 +95,6 @@ var programs = map[string]func(*Namespace) int{
 		_ = json.NewEncoder(os.Stdout).Encode(r)
 		return 0
 	},
-	"early":     func(*Namespace) int { fmt.Fprintln(os.Stderr, "after Enter"); return 0 },
 	"seven":     func(*Namespace) int { return 7 },
 	"terminate": func(*Namespace) int { _ = unix.Kill(os.Getpid(), unix.SIGTERM); select {} },
 	"again": func(*Namespace) int {
@@ -145,11 +151,11 @@ var programs = map[string]func(*Namespace) int{
 
 // look collects what doesn't come from Enter.
 func look() report {
-	r := report{Args: os.Args, UID: os.Getuid(), Home: os.Getenv("HOME"), Runtime: os.Getenv("XDG_RUNTIME_DIR")}
+	r := report{Args: os.Args, PID: os.Getpid(), UID: os.Getuid(), Rootless: unshare.IsRootless(), Home: os.Getenv("HOME"), Runtime: os.Getenv("XDG_RUNTIME_DIR")}
 	r.Dir, _ = os.Getwd()
 	r.UserNS, _ = os.Readlink("/proc/self/ns/user")
 	r.MntNS, _ = os.Readlink("/proc/self/ns/mnt")
-	_, r.Ticket = os.LookupEnv(ticketName)
+	_, r.Asked = os.LookupEnv(leaveName)
 	r.Isolation = os.Getenv("BUILDAH_ISOLATION")
 	text, _ := io.ReadAll(os.NewFile(3, "3"))
 	r.Third = string(text)
@@ -201,7 +207,7 @@ func refuse(flags uint32) error {
 // result is how a program ended.
 type result struct {
 	stdout, stderr string
-	status         int
+	status         int // as a shell has it
 }
 
 // testCommand returns the test binary as a program of that mode, outside of the module's directory.
@@ -209,7 +215,7 @@ func testCommand(t *testing.T, as *user.User, mode string, args ...string) *exec
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "the-program"
-	cmd.WaitDelay = 2 * time.Second // an inner process that outlives the outer one keeps the pipes open
+	cmd.WaitDelay = 2 * time.Second // a process left behind keeps the pipes open
 	cmd.Dir = "/"
 	home := t.TempDir()
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), modeName + "=" + mode, "HOME=" + home, "TMPDIR=/tmp"}
@@ -233,6 +239,9 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 		t.Fatal(err)
 	}
 	r := result{stdout: out.String(), stderr: errs.String(), status: cmd.ProcessState.ExitCode()}
+	if end := cmd.ProcessState.Sys().(syscall.WaitStatus); end.Signaled() {
+		r.status = 128 + int(end.Signal())
+	}
 	t.Logf("status %d, standard error: %s", r.status, r.stderr)
 	return r
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/user"
 	"strconv"
-	"strings"
 
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -18,38 +17,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// caller is the process outside, as far as entering depends on it.
+// caller is the process as it was started, as far as entering depends on it.
 type caller struct {
 	uid, gid   int    // effective
 	outside    int    // the user ID before any earlier namespace
 	name       string // login name; the number when the user database doesn't know it
 	nested     bool
-	admin      bool // has CAP_SYS_ADMIN
-	setIDs     bool // has CAP_SETUID, CAP_SETGID and CAP_SETFCAP, with which root may map any ID it sees
-	uids, gids []specs.LinuxIDMapping
+	admin      bool                   // has CAP_SYS_ADMIN
+	setIDs     bool                   // has CAP_SETUID, CAP_SETGID and CAP_SETFCAP, with which root may map any ID it sees
+	uids, gids []specs.LinuxIDMapping // what is mapped where it was started; the HostIDs say nothing
 }
 
-// whoAmI looks at the current process.
-func whoAmI() (caller, error) {
-	me := caller{uid: os.Geteuid(), gid: os.Getegid(), outside: unshare.GetRootlessUID()}
+// whoIs returns the caller that left.
+func whoIs(left departure) (caller, error) {
+	me := caller{uid: left.uid, gid: left.gid, outside: left.uid}
+	if id, err := strconv.Atoi(os.Getenv(rootlessUID)); err == nil {
+		me.outside = id
+	}
 	me.name = strconv.Itoa(me.uid)
 	if u, err := user.LookupId(me.name); err == nil && u.Username != "" {
 		me.name = u.Username
 	}
+	still := "self"
+	if left.outside != nil {
+		still = strconv.Itoa(left.outside.pid)
+	}
 	var err error
-	if me.uids, me.gids, err = unshare.GetHostIDMappings(""); err != nil {
+	if me.uids, me.gids, err = unshare.GetHostIDMappings(still); err != nil {
 		return caller{}, err
 	}
 	all := len(me.uids) == 1 && me.uids[0].Size == math.MaxUint32 // the initial namespace maps all but the last number
 	me.nested = me.uid == 0 && !all
-	caps, err := capability.NewPid2(0)
-	if err == nil {
-		err = caps.Load()
-	}
-	if err != nil {
-		return caller{}, fmt.Errorf("reading this process's capabilities: %w", err)
-	}
-	has := func(c capability.Cap) bool { return caps.Get(capability.EFFECTIVE, c) }
+	has := func(c capability.Cap) bool { return left.capabilities>>c&1 == 1 }
 	me.admin = has(capability.CAP_SYS_ADMIN)
 	me.setIDs = has(capability.CAP_SETUID) && has(capability.CAP_SETGID) && has(capability.CAP_SETFCAP)
 	return me, nil
@@ -59,13 +58,13 @@ func whoAmI() (caller, error) {
 type plan struct {
 	user       bool                   // a user namespace too, not a mount namespace alone
 	uids, gids []specs.LinuxIDMapping // to map in the user namespace
-	helpers    bool                   // newuidmap and newgidmap write the maps
-	setgroups  bool                   // the inner process may use setgroups(2); the kernel wants that denied for a map of one's own ID
+	helpers    []string               // paths of newuidmap and newgidmap, if they are to write the maps
+	setgroups  bool                   // setgroups(2) may be used; the kernel wants that denied for a map of one's own ID
 	reason     string                 // why one ID is all there is, and what to do about it
 	cure       string
 }
 
-// plan decides how me enters, before anything is tried: the library falls back to one ID as well, but doesn't say why.
+// plan decides what is mapped.
 func (me caller) plan() plan {
 	if me.uid == 0 && me.admin {
 		return plan{}
@@ -85,7 +84,9 @@ func (me caller) plan() plan {
 		p.uids, p.gids, p.setgroups = identity(me.uids), identity(me.gids), true
 		return p
 	}
-	if p.reason, p.cure = helperFault(); p.reason != "" {
+	helpers, reason, cure := findHelpers()
+	if reason != "" {
+		p.reason, p.cure = reason, cure
 		return p
 	}
 	uids, gids, reason := me.subIDs()
@@ -94,7 +95,7 @@ func (me caller) plan() plan {
 		return p
 	}
 	p.uids, p.gids = append(p.uids, uids...), append(p.gids, gids...)
-	p.helpers, p.setgroups = true, true
+	p.helpers, p.setgroups = helpers, true
 	return p
 }
 
@@ -107,40 +108,33 @@ func identity(maps []specs.LinuxIDMapping) []specs.LinuxIDMapping {
 	return same
 }
 
-// helperFault says why newuidmap and newgidmap can't do their work, and the cure, or returns "".
-func helperFault() (reason, cure string) {
+// findHelpers returns the paths of newuidmap and newgidmap, or says why they can't do their work, and the cure. Whose they
+// are can't be told: no owner is mapped yet.
+func findHelpers() (paths []string, reason, cure string) {
 	privileges := []capability.Cap{capability.CAP_SETUID, capability.CAP_SETGID}
 	for i, name := range []string{"newuidmap", "newgidmap"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
-			return name + " isn't installed, or isn't in PATH",
+			return nil, name + " isn't installed, or isn't in PATH",
 				"Install the package it comes in: uidmap (Debian, Ubuntu), shadow-utils (Fedora, RHEL), shadow (Arch, openSUSE), shadow-uidmap (Alpine)."
 		}
 		var st unix.Statfs_t
 		if err := unix.Statfs(path, &st); err == nil && st.Flags&unix.ST_NOSUID != 0 {
-			return path + " is on a file system mounted nosuid", "Have one that isn't, or mount that one without nosuid."
+			return nil, path + " is on a file system mounted nosuid", "Have one that isn't, or mount that one without nosuid."
 		}
-		var info unix.Stat_t
-		if err := unix.Stat(path, &info); err == nil && info.Mode&unix.S_ISUID != 0 && info.Uid == 0 {
-			continue
-		}
-		// Fedora's have file capabilities instead of the setuid bit. No bit for IsSetID to find: it was looked at above.
-		if ok, err := unshare.IsSetID(path, math.MaxUint32, privileges[i]); err == nil && !ok {
-			return path + " is neither setuid root nor has the file capability it needs",
+		// Fedora's have file capabilities instead of the setuid bit. Reading those is an error (EOVERFLOW) when there are
+		// any, since their root isn't ours.
+		if ok, err := unshare.IsSetID(path, os.ModeSetuid, privileges[i]); err == nil && !ok {
+			return nil, path + " is neither setuid root nor has the file capability it needs",
 				fmt.Sprintf("Install it anew, or run \"chmod u+s %s\" as root.", path)
 		}
+		paths = append(paths, path)
 	}
 	if nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err == nil && nnp == 1 {
-		return "no_new_privs is set, under which newuidmap gets no privilege",
+		return nil, "no_new_privs is set, under which newuidmap gets no privilege",
 			"Run rlbuild outside of whatever sets it: NoNewPrivileges= of a systemd unit, no-new-privileges of a container, a sandbox."
 	}
-	return "", ""
-}
-
-// helperRefused says why one ID is all there is when newuidmap or newgidmap was there and failed. warning is the library's.
-func helperRefused(me caller, warning string) (reason, cure string) {
-	return strings.TrimRight(strings.TrimPrefix(warning, "Error "), ": "), // with nothing after the colon when it said nothing
-		fmt.Sprintf("Check the ranges of %s in /etc/subuid and /etc/subgid.", me.name)
+	return paths, "", ""
 }
 
 // subIDs returns the ranges set aside for the caller, to be mapped from 1 on, or why there are none.

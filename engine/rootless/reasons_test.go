@@ -33,7 +33,7 @@ func TestEnterWithUselessHelpers(t *testing.T) {
 			want string
 		}{
 			"no setuid bit": {0o755, "neither setuid root nor has the file capability"},
-			"refuses":       {0o4755, "running newgidmap: exit status 1"},
+			"refuses":       {0o4755, "running newuidmap: exit status 1"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				bin := helpers(t, as, c.mode)

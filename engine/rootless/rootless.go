@@ -1,15 +1,24 @@
 // Package rootless enters the user and mount namespaces a build needs, or says why it can't.
 //
-// A process can't move itself there: making a user namespace takes a process with a single thread, and mapping more IDs
-// than its own takes the privileged helpers newuidmap and newgidmap, which write the maps from outside. So Enter starts
-// the same program once more, inside, and the process outside stays as its shadow: it passes signals in and the exit
-// status out.
+// A process can't make a user namespace for itself once it has a second thread, which a Go program always has; and mapping
+// more IDs than its own takes the privileged helpers newuidmap and newgidmap, which write the maps from outside. The
+// usual way is to start the program a second time, inside, and to keep the first one as its shadow. That costs a whole
+// start, and signals, status and terminal have to be passed between the two. Here it is one process:
+//
+//  1. Before the Go runtime starts, leave.c forks a process that stays outside, a few pages of C that wait, and moves this
+//     one to new namespaces, where nobody is mapped yet. What refuses that is written down for later. Files are open to it
+//     as ever, so the program can read its command line and script; without a use for namespaces it exits, and nothing has
+//     happened.
+//  2. Enter decides in Go what to map (plan.go) and sends the process outside on its errands: to write the maps, or to run
+//     newuidmap and newgidmap, at the same time. That process ends with it.
+//  3. With the maps written this process is root inside. It slaves its mounts and sees to its environment.
+//
+// leave.c acts when the program is called by its usual name, rlbuild, or when a variable in the environment asks for it.
+// Under any other name, as in tests, Enter sets that variable and executes the program anew.
 package rootless
 
 import (
 	"errors"
-	"os"
-	"runtime"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
@@ -36,36 +45,42 @@ type Options struct {
 	Note func(line string)
 }
 
-// Enter runs the program again inside a new user and mount namespace; a new mount namespace alone when the process has
-// CAP_SYS_ADMIN already, as root has and as anything inside "buildah unshare" has. It returns only in the process
-// inside, which has the same arguments, standard streams, open files, directory and environment. There, mounts come in
-// from outside and none goes out; HOME and XDG_RUNTIME_DIR are set, the latter to a directory that is the user's own.
-//
-// The process outside waits, passes signals in, and exits with the inner status: 128+n when signal n ended it. It holds
-// the calling goroutine's thread, because the inner process is to be killed when the outer one dies, and Linux takes the
-// death of the thread that started it for that.
+// Enter moves the process to a new user and mount namespace; to a new mount namespace alone when it has CAP_SYS_ADMIN
+// already, as root has and as anything inside "buildah unshare" has. There, mounts come in from outside and none goes out;
+// HOME and XDG_RUNTIME_DIR are set, the latter to a directory that is the user's own. Process ID, arguments, standard
+// streams, open files and directory stay.
 //
 // An error is a *failure.Error of kind Machine: what this machine refuses, why, and the cure.
 //
-// main must have called reexec.Init (buildah.InitReexec does) before, must not have read standard input, and gets here
-// twice: whatever it did before happens in both processes. What the inner process writes to standard error before Enter
-// is held back until then.
+// A program may get to Enter twice, having been executed anew by the first call: it must not have read standard input
+// before, and whatever else it did happens twice. Before Enter the user's own files can be read, but not what
+// takes a capability; owners can't be told; and nothing may ask the libraries whether the process is rootless, because
+// they remember the answer.
 func Enter(o Options) (*Namespace, error) {
 	note := o.Note
 	if note == nil {
 		note = func(string) {}
 	}
-	if ticket, ok := takeTicket(); ok {
-		ns, err := arrive(ticket, note)
-		return ns, asMachine(err)
-	}
-	runtime.LockOSThread() // never unlocked: see above
-	status, err := depart()
+	left, err := departed()
 	if err != nil {
 		return nil, asMachine(err)
 	}
-	os.Exit(status)
-	panic("unreachable")
+	defer left.outside.dismiss()
+	me, err := whoIs(left)
+	if err != nil {
+		return nil, asMachine(err)
+	}
+	if left.err != nil {
+		return nil, explain(me, left.user, left.err)
+	}
+	p := me.plan()
+	if p.user {
+		if err := p.mapIDs(me, left.outside); err != nil {
+			return nil, explain(me, true, err)
+		}
+	}
+	ns, err := arrive(me, p, note)
+	return ns, asMachine(err)
 }
 
 // asMachine returns err as a *failure.Error, nil as nil.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestTerminalKeysArriveOnce types the interrupt and quit keys at a program that has the terminal: the terminal sends its
-// signal to both processes, and the outer one must not pass it on a second time.
+// TestTerminalKeysArriveOnce types the interrupt and quit keys at a program that has the terminal, which sends its signal
+// to every process of the foreground group.
 func TestTerminalKeysArriveOnce(t *testing.T) {
 	for key, want := range map[string]string{"\x03": "got interrupt", "\x1c": "got quit"} {
 		t.Run(want, func(t *testing.T) {

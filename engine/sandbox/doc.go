@@ -22,7 +22,7 @@
 //   - Names in the image are resolved by openat2(2) inside the root, without magic links, before anything of ours is mounted
 //     there, and mounts are attached to the descriptors that this gives, never to paths. /proc, /sys and /dev must be real
 //     directories. What is masked below them is looked up in our own mounts, in which no link is followed: a /proc that
-//     is a link can't move the masks elsewhere (CVE-2019-19921, CVE-2023-28642). (open_target, Step.MakeTargets)
+//     is a link can't move the masks elsewhere (CVE-2019-19921, CVE-2023-28642). (open_target, Targets.Make)
 //   - No descriptor of rlbuild's reaches the step but the three streams, and the working directory is entered after they
 //     are closed and without magic links (CVE-2024-21626). (arrange, change_directory)
 //   - The program, and the interpreters that "#!" lines name, may not be reached by a magic link: /proc/self/exe would be

@@ -175,7 +175,7 @@ func TestHostileTargets(t *testing.T) {
 			}
 			files, err := rootfs.Open(root)
 			must(t, err)
-			if _, err := newStep(t, root, "true").MakeTargets(files); !errors.Is(err, unix.ENOTDIR) {
+			if err := sandbox.NewTargets(files).Make(newStep(t, root, "true")); !errors.Is(err, unix.ENOTDIR) {
 				t.Errorf("/%s is a %s: %v", fixed, kind, err)
 			}
 			must(t, files.Close())
@@ -191,8 +191,8 @@ func TestHostileTargets(t *testing.T) {
 	for _, name := range []string{"/etc/hosts", "/etc/resolv.conf", "/etc/hostname"} {
 		s := newStep(t, root, "cat "+name)
 		s.Files = []sandbox.File{{Target: name, Content: []byte("ours\n"), Mode: 0o644}}
-		targets, err := s.MakeTargets(files)
-		must(t, err)
+		targets := sandbox.NewTargets(files)
+		must(t, targets.Make(s))
 		if code, text := output(t, s); code != 0 && name != "/etc/hostname" || name != "/etc/hostname" && text != "ours\n" {
 			t.Errorf("%s: status %d, %q", name, code, text)
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 )
 
-// Targets are what a step's mounts need in its root: made before the step, and removed after it unless the step made
-// them its own.
+// Targets are what the mounts of steps need in their root: made before a step, left for the next one, which needs the same,
+// and removed before anyone else looks at the root, unless a step made them its own.
 type Targets struct {
 	files *rootfs.FS
 	made  []string
@@ -33,34 +33,39 @@ var unchanged = time.Unix(0, 0)
 // maxLinks is the kernel's own limit for links met in one lookup (path_resolution(7)).
 const maxLinks = 40
 
-// MakeTargets makes what the mounts of a step need. The caller calls Remove after the step, also when MakeTargets fails.
-func (s *Step) MakeTargets(files *rootfs.FS) (*Targets, error) {
-	t := &Targets{files: files, Parents: map[string]rootfs.Info{}}
+// NewTargets returns no targets yet, of steps in the given root.
+func NewTargets(files *rootfs.FS) *Targets {
+	return &Targets{files: files, Parents: map[string]rootfs.Info{}}
+}
+
+// Make makes what the mounts of a step need and the root lacks. The caller calls Remove some time after the step, also when
+// Make fails.
+func (t *Targets) Make(s *Step) error {
 	for _, name := range fixed {
-		if info, err := files.Lstat(name); err == nil && !info.Mode.IsDir() {
-			return t, fmt.Errorf("%s in the container: %w", name, unix.ENOTDIR)
+		if info, err := t.files.Lstat(name); err == nil && !info.Mode.IsDir() {
+			return fmt.Errorf("%s in the container: %w", name, unix.ENOTDIR)
 		} else if err == nil {
 			continue
 		}
-		if err := files.Mkdir(name, 0o755, false); err != nil {
-			return t, err
+		if err := t.files.Mkdir(name, 0o755, false); err != nil {
+			return err
 		}
 	}
 	for _, f := range s.Files {
 		if err := t.need(f.Target, false, 0); err != nil {
-			return t, err
+			return err
 		}
 	}
 	for _, b := range s.Binds {
 		var st unix.Stat_t
 		if err := unix.Stat(b.Source, &st); err != nil {
-			return t, fmt.Errorf("looking at %s: %w", b.Source, err)
+			return fmt.Errorf("looking at %s: %w", b.Source, err)
 		}
 		if err := t.need(b.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR, 0); err != nil {
-			return t, err
+			return err
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // need makes sure that name leads to something: where it is a link that leads nowhere, where the link points to.

@@ -46,8 +46,8 @@ func TestTargetsAreRemoved(t *testing.T) {
 	for _, name := range []string{"/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/opt/x/y"} {
 		s.Files = append(s.Files, sandbox.File{Target: name, Content: []byte(name + "\n"), Mode: 0o644})
 	}
-	targets, err := s.MakeTargets(files)
-	must(t, err)
+	targets := sandbox.NewTargets(files)
+	must(t, targets.Make(s))
 	if names := slices.Sorted(maps.Keys(targets.Parents)); !slices.Equal(names, []string{"etc"}) {
 		t.Errorf("noted as copied up: %q", names)
 	}
@@ -68,8 +68,8 @@ func TestTargetsInUseStay(t *testing.T) {
 	defer files.Close()
 	s := newStep(t, root, "echo mine > /run/mine; mkdir /run/lock")
 	s.Files = []sandbox.File{{Target: "/run/.containerenv", Mode: 0o755}}
-	targets, err := s.MakeTargets(files)
-	must(t, err)
+	targets := sandbox.NewTargets(files)
+	must(t, targets.Make(s))
 	output(t, s)
 	must(t, targets.Remove())
 	entries, err := os.ReadDir(root + "/run")
@@ -87,7 +87,7 @@ func TestLoopedTarget(t *testing.T) {
 	defer files.Close()
 	s := newStep(t, root, "true")
 	s.Files = []sandbox.File{{Target: "/etc/hosts"}}
-	if _, err := s.MakeTargets(files); err == nil {
+	if err := sandbox.NewTargets(files).Make(s); err == nil {
 		t.Error("a link to itself was accepted")
 	}
 }

@@ -34,8 +34,9 @@ func (p *Program) explainEvaluation(err error, stack starlark.CallStack) error {
 	}
 	explained.Hint = p.argumentHint(message, top)
 	for _, rule := range evaluationRules {
-		if match := rule.message.FindStringSubmatchIndex(message); explained.Hint == "" && match != nil {
-			explained.Hint = string(rule.message.ExpandString(nil, rule.hint, message, match))
+		pattern := regexp.MustCompile(rule.message)
+		if match := pattern.FindStringSubmatchIndex(message); explained.Hint == "" && match != nil {
+			explained.Hint = string(pattern.ExpandString(nil, rule.hint, message, match))
 		}
 	}
 	if explained.Hint == "" {
@@ -46,20 +47,20 @@ func (p *Program) explainEvaluation(err error, stack starlark.CallStack) error {
 
 // evaluationRules are hints for the interpreter's messages; $1 is what the first group matched.
 var evaluationRules = []struct {
-	message *regexp.Regexp
+	message string // a regular expression, compiled when there is an error to explain
 	hint    string
 }{
-	{regexp.MustCompile(`^function (.+) called recursively$`), "a function can't call itself, not even through others; use a for loop, with a list of what is left to do"},
-	{regexp.MustCompile(`^NoneType has no \.`), "the value is None: a function that ends without return gives None"},
-	{regexp.MustCompile(`^NoneType value is not iterable`), "the value is None: a function that ends without return gives None"},
-	{regexp.MustCompile(`^dict has no \.(\w+) field`), `d["$1"] reads an entry of a dict, d.get("$1") one that may be missing`},
-	{regexp.MustCompile(`^string value is not iterable`), `text.elems() gives a string's characters, text.split() its words`},
-	{regexp.MustCompile(`^key (.+) not in dict$`), `d.get($1) gives None for an entry that is missing`},
-	{regexp.MustCompile(`frozen`), "what a loaded library holds can't be changed; list(x) and dict(x) make copies that can"},
-	{regexp.MustCompile(`during iteration$`), "loop over a copy, list(x)"},
-	{regexp.MustCompile(`^unknown binary op: (string \+|.* \+ string$)`), `str(x) makes text of any value, and "%s" % x puts one into text`},
-	{regexp.MustCompile(`^(not enough|too many) arguments for format string`), "give as many values as the text has %s; a literal percent sign is written %%"},
-	{regexp.MustCompile(`^(local|global) variable (\w+) referenced before assignment`), "no statement that ran has given it a value; assign it on every way that leads here"},
+	{`^function (.+) called recursively$`, "a function can't call itself, not even through others; use a for loop, with a list of what is left to do"},
+	{`^NoneType has no \.`, "the value is None: a function that ends without return gives None"},
+	{`^NoneType value is not iterable`, "the value is None: a function that ends without return gives None"},
+	{`^dict has no \.(\w+) field`, `d["$1"] reads an entry of a dict, d.get("$1") one that may be missing`},
+	{`^string value is not iterable`, `text.elems() gives a string's characters, text.split() its words`},
+	{`^key (.+) not in dict$`, `d.get($1) gives None for an entry that is missing`},
+	{`frozen`, "what a loaded library holds can't be changed; list(x) and dict(x) make copies that can"},
+	{`during iteration$`, "loop over a copy, list(x)"},
+	{`^unknown binary op: (string \+|.* \+ string$)`, `str(x) makes text of any value, and "%s" % x puts one into text`},
+	{`^(not enough|too many) arguments for format string`, "give as many values as the text has %s; a literal percent sign is written %%"},
+	{`^(local|global) variable (\w+) referenced before assignment`, "no statement that ran has given it a value; assign it on every way that leads here"},
 }
 
 // argumentHint explains a call of a script's own function with the wrong arguments, whose frame is top.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -46,7 +47,9 @@ func explainSyntax(f *file, err error, predeclared starlark.StringDict, hints ma
 }
 
 // behind matches the messages for which the parser gives the end of the token it looks at.
-var behind = regexp.MustCompile(`^got |^not an identifier|^load operand|^original name|^first operand|^keyword argument|does not associate`)
+var behind = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^got |^not an identifier|^load operand|^original name|^first operand|^keyword argument|does not associate`)
+})
 
 // find sets c.at and reports whether a token was found at the position that the parser gave. The parser reports where
 // the token it looks at starts, or, when it wants another one in its place, where that token ends.
@@ -55,7 +58,7 @@ func (c *clue) find(pos place) bool {
 		c.at = len(c.tokens)
 		return false
 	}
-	starts := !behind.MatchString(c.message) || c.got("indent") || c.got("outdent") || c.want("primary expression")
+	starts := !behind().MatchString(c.message) || c.got("indent") || c.got("outdent") || c.want("primary expression")
 	for i, t := range c.tokens {
 		if starts && t.start == pos || !starts && t.end == pos {
 			c.at = i

@@ -1,6 +1,6 @@
-#!/bin/sh
-# What examples/debian-nginx/nginx.star does, as people write it today: run in `buildah unshare`, BUILDAH names the command.
-set -eu
+#!/bin/bash
+# What examples/debian-nginx/nginx.star does, as people write it today.
+set -euo pipefail
 ctr=$("$BUILDAH" from scratch)
 trap '"$BUILDAH" rm "$ctr" >/dev/null' EXIT
 root=$("$BUILDAH" mount "$ctr")
@@ -9,6 +9,6 @@ printf 'hello\n' >"$root/var/www/html/index.html"
 chmod 644 "$root/var/www/html/index.html"
 sed -i 's/80 default_server/8080 default_server/' "$root/etc/nginx/sites-available/default"
 "$BUILDAH" config --entrypoint '["nginx", "-g", "daemon off;"]' --port 8080/tcp --label release=bookworm "$ctr"
-"$BUILDAH" run "$ctr" nginx -t
+"$BUILDAH" run --isolation chroot "$ctr" nginx -t
 "$BUILDAH" umount "$ctr" >/dev/null
 "$BUILDAH" commit --quiet "$ctr" localhost/nginx:latest

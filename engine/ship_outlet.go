@@ -17,18 +17,18 @@ import (
 	"github.com/rlbuild/rlbuild/engine/ociarchive"
 )
 
-// libraryPlace is a destination of the library's, which takes blobs as they come.
-type libraryPlace struct {
+// libraryOutlet is a destination of the library's, which takes blobs as they come.
+type libraryOutlet struct {
 	types.ImageDestination
 	cache       types.BlobInfoCache
 	compression Compression
 }
 
-func newLibraryPlace(to types.ImageDestination, system *types.SystemContext, c Compression) *libraryPlace {
-	return &libraryPlace{ImageDestination: to, cache: blobinfocache.DefaultCache(system), compression: c}
+func newLibraryOutlet(to types.ImageDestination, system *types.SystemContext, c Compression) *libraryOutlet {
+	return &libraryOutlet{ImageDestination: to, cache: blobinfocache.DefaultCache(system), compression: c}
 }
 
-func (p *libraryPlace) reuse(ctx context.Context, layer baseLayer) (types.BlobInfo, bool, error) {
+func (p *libraryOutlet) reuse(ctx context.Context, layer baseLayer) (types.BlobInfo, bool, error) {
 	info := types.BlobInfo{Digest: layer.DiffID, Size: layer.Size}
 	ok, there, err := p.TryReusingBlob(ctx, info, p.cache, true)
 	if forced := p.compression.forced(); forced != nil && ok {
@@ -37,12 +37,12 @@ func (p *libraryPlace) reuse(ctx context.Context, layer baseLayer) (types.BlobIn
 	return there, ok, err
 }
 
-func (p *libraryPlace) put(ctx context.Context, r io.Reader) (digest.Digest, int64, error) {
+func (p *libraryOutlet) put(ctx context.Context, r io.Reader) (digest.Digest, int64, error) {
 	written, err := p.PutBlob(ctx, r, types.BlobInfo{Size: -1}, p.cache, false)
 	return written.Digest, written.Size, err
 }
 
-func (p *libraryPlace) finish(ctx context.Context, config, manifest []byte) error {
+func (p *libraryOutlet) finish(ctx context.Context, config, manifest []byte) error {
 	info := types.BlobInfo{Digest: digest.FromBytes(config), Size: int64(len(config))}
 	if _, err := p.PutBlob(ctx, bytes.NewReader(config), info, p.cache, true); err != nil {
 		return err
@@ -53,13 +53,13 @@ func (p *libraryPlace) finish(ctx context.Context, config, manifest []byte) erro
 	return p.Commit(ctx, nil) // only the store looks at the source's manifest list
 }
 
-// archivePlace is an OCI archive.
-type archivePlace struct {
+// archiveOutlet is an OCI archive.
+type archiveOutlet struct {
 	*ociarchive.Writer
 	image string // its name in the index
 }
 
-func (b *Builder) archivePlace(dest types.ImageReference) (place, error) {
+func (b *Builder) archiveOutlet(dest types.ImageReference) (outlet, error) {
 	at := time.Now()
 	if b.options.Created != nil {
 		at = *b.options.Created
@@ -71,19 +71,19 @@ func (b *Builder) archivePlace(dest types.ImageReference) (place, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return &archivePlace{w, image}, nil
+	return &archiveOutlet{w, image}, nil
 }
 
 // reuse finds nothing: a file that is there is replaced.
-func (p *archivePlace) reuse(context.Context, baseLayer) (types.BlobInfo, bool, error) {
+func (p *archiveOutlet) reuse(context.Context, baseLayer) (types.BlobInfo, bool, error) {
 	return types.BlobInfo{}, false, nil
 }
 
-func (p *archivePlace) put(ctx context.Context, r io.Reader) (digest.Digest, int64, error) {
+func (p *archiveOutlet) put(ctx context.Context, r io.Reader) (digest.Digest, int64, error) {
 	return p.Blob(ctx, r)
 }
 
-func (p *archivePlace) finish(ctx context.Context, config, manifest []byte) error {
+func (p *archiveOutlet) finish(ctx context.Context, config, manifest []byte) error {
 	if _, _, err := p.Blob(ctx, bytes.NewReader(config)); err != nil {
 		return err
 	}

@@ -1,0 +1,137 @@
+// Code that runs before the Go runtime does, while the process has one thread: only such a process may make a user
+// namespace for itself. All else, what to map above all, is decided in Go.
+#define _GNU_SOURCE
+#include "leave.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+struct departure rlbuild_departure = { .errands = -1 };
+
+enum { MOST = 1 << 16, ERRANDS = 8 };
+
+// Writes text to a file; returns errno.
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	int error = write(fd, text, strlen(text)) < 0 ? errno : 0;
+	close(fd);
+	return error;
+}
+
+// The life of the process that stays outside: it takes one list of errands, does them, answers, and ends; also when the
+// list never comes. An errand is words ending in NUL, and ends in an empty word: "write" FILE TEXT, done at once, or
+// "run" PROGRAM ARGV..., of which all run at the same time. The answer is what the programs printed, NUL, and one byte per errand:
+// 0 when it worked, else errno of a write or the exit status of a program.
+static void stay(int socket)
+{
+	static char list[MOST];
+	char *argv[MOST / 8], status[1 + ERRANDS] = { 0 };
+	pid_t running[ERRANDS] = { 0 };
+	size_t length = 0;
+	ssize_t n;
+	int errands = 0;
+
+	// No file of the caller's may stay open through this process. What the programs print goes into the answer.
+	dup2(socket, 0);
+	dup2(socket, 1);
+	dup2(socket, 2);
+	syscall(SYS_close_range, 3, ~0U, 0);
+	while ((n = read(0, list + length, MOST - 2 - length)) > 0)
+		length += n;
+	for (char *word = list; word < list + length && errands < ERRANDS; word++, errands++) {
+		int argc = 0;
+		for (; *word && argc < MOST / 8 - 1; word += strlen(word) + 1)
+			argv[argc++] = word;
+		argv[argc] = NULL;
+		if (argc < 3) {
+			status[1 + errands] = (char)EINVAL;
+		} else if (!strcmp(argv[0], "write")) {
+			status[1 + errands] = (char)put(argv[1], argv[2]);
+		} else if ((running[errands] = fork()) == 0) {
+			execv(argv[1], argv + 2);
+			_exit(127);
+		} else if (running[errands] < 0) {
+			status[1 + errands] = (char)errno;
+		}
+	}
+	for (int i = 0; i < errands; i++) {
+		int end;
+		if (running[i] > 0)
+			status[1 + i] = waitpid(running[i], &end, 0) < 0 ? 127 : WIFEXITED(end) ? WEXITSTATUS(end) : 128 + WTERMSIG(end);
+	}
+	if (errands > 0)
+		n = write(0, status, 1 + errands);
+	_exit(0);
+}
+
+// Makes the process that stays outside; returns errno.
+static int divide(struct departure *d)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return errno;
+	for (int i = 0; i < 2; i++) {
+		// The numbers of standard streams that the caller closed stay free, for the same to happen as without this.
+		int high = fcntl(ends[i], F_DUPFD_CLOEXEC, 3);
+		if (high >= 0) {
+			close(ends[i]);
+			ends[i] = high;
+		}
+	}
+	d->outside = fork();
+	if (d->outside == 0)
+		stay(ends[1]);
+	int error = d->outside < 0 ? errno : 0;
+	close(ends[1]);
+	if (error)
+		close(ends[0]);
+	else
+		d->errands = ends[0];
+	return error;
+}
+
+static uint64_t capabilities(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return 0;
+	return (uint64_t)data[1].effective << 32 | data[0].effective;
+}
+
+__attribute__((constructor)) static void leave(void)
+{
+	struct departure *d = &rlbuild_departure;
+
+	// Whether the program will want to enter is known after it has read its command line and its script, in Go. Its usual
+	// name is reason enough to go ahead: nothing is mapped and nobody notices if it doesn't. See again in leave.go for
+	// those of other names.
+	if (strcmp(program_invocation_short_name, "rlbuild") && !getenv("_RLBUILD_LEAVE"))
+		return;
+	d->tried = 1;
+	d->uid = geteuid();
+	d->gid = getegid();
+	d->capabilities = capabilities();
+	d->user = d->uid != 0 || !(d->capabilities & 1ULL << CAP_SYS_ADMIN);
+	if (d->user && (d->error = divide(d)))
+		return;
+	if (unshare(CLONE_NEWNS | (d->user ? CLONE_NEWUSER : 0)) < 0)
+		d->error = errno;
+}
