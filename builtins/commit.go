@@ -18,14 +18,20 @@ rm = True it is removed, as by remove(ctr), and an image in the store takes over
 		{name: "format", kind: aString, keyword: true, fallback: `"oci"`, doc: `"oci" or "docker"`},
 		{name: "squash", kind: aBool, keyword: true, fallback: "False", doc: "a single layer, the base image's files included"},
 		{name: "rm", kind: aBool, keyword: true, fallback: "False", doc: "the container isn't needed any more: remove it"},
+		compressionFormat, compressionLevel,
 	},
 	gives: "an image: .id, .digest, .names",
 	example: `image = commit(ctr, "localhost/example-commit")
 print(image.names, image.digest)
 remove(image)`,
 	do: func(c *call) (starlark.Value, error) {
+		compression, err := c.compression()
+		if err != nil {
+			return nil, err
+		}
 		image, err := c.container().Commit(c.ctx(), engine.CommitOptions{
 			Name: c.text("name"), Format: c.text("format"), Squash: c.flag("squash", false), Remove: c.flag("rm", false),
+			Compression: compression,
 		})
 		if err != nil {
 			return nil, err

@@ -17,6 +17,7 @@ destination the image's own first name. Credentials come from the usual files (p
 		{name: "image", kind: anImage, required: true, doc: "what is sent"},
 		{name: "dest", kind: aString, doc: "where to"},
 		{name: "format", kind: aString, keyword: true, doc: `"oci" or "docker"; the one it has`},
+		compressionFormat, compressionLevel,
 	},
 	gives: "a struct: digest of the manifest as it was written, reference by which it can be had again",
 	example: `image = commit(ctr, "localhost/example-push")
@@ -27,8 +28,12 @@ remove(image)`,
 		if err != nil {
 			return nil, err
 		}
+		compression, err := c.compression()
+		if err != nil {
+			return nil, err
+		}
 		pushed, err := c.session.engine.Push(c.ctx(), image, engine.PushOptions{
-			Dest: c.text("dest"), Format: c.text("format"),
+			Dest: c.text("dest"), Format: c.text("format"), Compression: compression,
 		})
 		if err != nil {
 			return nil, err
@@ -38,6 +43,33 @@ remove(image)`,
 			"reference": starlark.String(pushed.Reference),
 		}), nil
 	},
+}
+
+// The parameters of those verbs that write compressed layers.
+var (
+	compressionFormat = param{
+		name: "compression_format", kind: aString, keyword: true, fallback: `"gzip"`,
+		doc: `"gzip" or "zstd", for layers that are written outside the store`,
+	}
+	compressionLevel = param{
+		name: "compression_level", kind: anInt, keyword: true,
+		doc: "1 to 9 for gzip, 1 to 22 for zstd; the format's own default",
+	}
+)
+
+// compression returns what those parameters say.
+func (c *call) compression() (engine.Compression, error) {
+	compression := engine.Compression{Format: c.text("compression_format")}
+	value, given := c.values["compression_level"]
+	if !given {
+		return compression, nil
+	}
+	level, err := starlark.AsInt32(value)
+	if err != nil || level < 1 {
+		return compression, c.wrong("compression_level", "got %s, want 1 or more", value)
+	}
+	compression.Level = level
+	return compression, nil
 }
 
 // image returns an argument that is an image or the name of one in the store.

@@ -42,12 +42,18 @@ var errNoBlueprint = errors.New("a layer of the base image has no recorded diges
 // blueprint lets the library describe the image that a commit with these options makes. It fails with errNoBlueprint for
 // base layers whose digests nobody recorded; squashing has no blueprint.
 func (c *Container) blueprint(ctx context.Context, o buildah.CommitOptions) (*blueprint, error) {
+	return c.describe(ctx, o, &description{})
+}
+
+// describe is blueprint with a description of the caller's.
+func (c *Container) describe(ctx context.Context, o buildah.CommitOptions, described *description) (*blueprint, error) {
 	base, err := c.baseLayers()
 	if err != nil {
 		return nil, err
 	}
 	o.EmptyLayer = true
 	o.Compression = archive.Uncompressed
+	o.CompressionFormat, o.CompressionLevel, o.ForceCompressionFormat = nil, nil, false
 	o.IIDFile, o.Manifest, o.AdditionalTags = "", "", nil
 	// The library would remember that it has seen these blobs, and wait for the disk four times. Where it can't make a
 	// directory it remembers in memory.
@@ -58,7 +64,6 @@ func (c *Container) blueprint(ctx context.Context, o buildah.CommitOptions) (*bl
 	system.BlobInfoCacheDir = filepath.Join(os.DevNull, "cache")
 	o.SystemContext = &system
 	p := &blueprint{base: base, after: len(c.builder.AppendedEmptyLayers)}
-	described := &description{}
 	results, err := c.builder.CommitResults(ctx, described, o)
 	if err != nil {
 		return nil, err

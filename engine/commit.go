@@ -22,6 +22,8 @@ type CommitOptions struct {
 	Format string // "oci" (also "") or "docker"
 	Squash bool   // one layer, the base image's included
 	Remove bool   // the container isn't needed any more
+
+	Compression Compression // of the layers, for a name at a transport
 }
 
 // CommitMethods lists what Options.CommitMethod can be. Fast makes an image in the store of the container's files in one
@@ -48,23 +50,33 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err != nil {
 		return nil, err
 	}
+	stored := dest == nil || dest.Transport().Name() == reference.Storage
+	if err := o.Compression.check(o.Format, transportOf(dest)); err != nil {
+		return nil, err
+	}
 	b.step("commit " + c.target(o.Name))
 	if err := c.tidy(); err != nil {
 		return nil, explain("commit", c.name, err)
 	}
-	stored := dest == nil || dest.Transport().Name() == reference.Storage
 	library := buildah.CommitOptions{
-		PreferredManifestType: format,
-		Compression:           compression(dest),
-		SystemContext:         system,
-		Squash:                o.Squash,
-		SourceDateEpoch:       b.options.Created,
-		MaxRetries:            retries,
-		RetryDelay:            retryDelay,
+		PreferredManifestType:  format,
+		Compression:            compression(dest),
+		CompressionFormat:      o.Compression.chosen(),
+		CompressionLevel:       o.Compression.level(),
+		ForceCompressionFormat: o.Compression.forced() != nil,
+		SystemContext:          system,
+		Squash:                 o.Squash,
+		SourceDateEpoch:        b.options.Created,
+		MaxRetries:             retries,
+		RetryDelay:             retryDelay,
 	}
 	var image *Image
-	if stored && b.options.CommitMethod != libraryMethod {
-		image, err = c.commitFast(ctx, dest, o.Remove, library)
+	if b.options.CommitMethod != libraryMethod {
+		if stored {
+			image, err = c.commitFast(ctx, dest, o.Remove, library)
+		} else {
+			image, err = c.ship(ctx, dest, o, library)
+		}
 		var why notDirect
 		if errors.As(err, &why) {
 			image, err = nil, b.slowCommit(why)
@@ -161,6 +173,14 @@ func compression(dest types.ImageReference) archive.Compression {
 		return archive.Uncompressed
 	}
 	return archive.Gzip
+}
+
+// transportOf names the transport that an image is committed to.
+func transportOf(dest types.ImageReference) string {
+	if dest == nil {
+		return reference.Storage
+	}
+	return dest.Transport().Name()
 }
 
 // target is how messages name a commit.

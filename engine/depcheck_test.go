@@ -72,8 +72,8 @@ var table = []room{
 	{
 		name: "engine",
 		rooms: []string{
-			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/rootfs",
-			"engine/reference", "engine/output", "engine/failure",
+			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
+			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
@@ -99,10 +99,12 @@ var table = []room{
 			"ID files and maps, never the store; the runtime's spec is the type of those maps.",
 	},
 	{
-		name:     "engine/store",
-		rooms:    []string{"engine/failure"},
-		external: []string{"go.podman.io/storage", "github.com/sirupsen/logrus", "golang.org/x/sys"},
-		why:      "It opens what storage offers; where images come from and go to is none of its business.",
+		name:  "engine/store",
+		rooms: []string{"engine/failure"},
+		external: []string{
+			"go.podman.io/storage", "github.com/vbatts/tar-split/tar/storage", "github.com/sirupsen/logrus", "golang.org/x/sys",
+		},
+		why: "It opens what storage offers; where images come from and go to is none of its business.",
 	},
 	{
 		name:  "engine/sandbox",
@@ -151,6 +153,16 @@ var table = []room{
 		rooms:    []string{"engine/failure"},
 		external: []string{"golang.org/x/sys", "golang.org/x/term"},
 		why:      "Lines and bytes; what makes them is not its business.",
+	},
+	{
+		name:     "engine/compress",
+		external: []string{"github.com/klauspost/compress/zstd", "github.com/klauspost/pgzip"},
+		why:      "Bytes in, fewer bytes out; whose they are and where they go is not its business.",
+	},
+	{
+		name:     "engine/ociarchive",
+		external: []string{"github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec/specs-go"},
+		why:      "It knows a file format and nothing else, so that it can be read beside the specification.",
 	},
 	{
 		name: "engine/failure",

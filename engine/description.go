@@ -13,6 +13,8 @@ import (
 // description is a place to write an image to that keeps its configuration and claims to have every layer already. It is
 // the reference, its transport and the destination in one.
 type description struct {
+	target types.ImageReference // for which the library checks that it may be written to; nil if it is nowhere
+	system *types.SystemContext // as the library completes it for the target
 	config []byte
 }
 
@@ -28,9 +30,7 @@ func (d *description) ParseReference(string) (types.ImageReference, error) {
 	return nil, errors.ErrUnsupported
 }
 func (d *description) ValidatePolicyConfigurationScope(string) error   { return nil }
-func (d *description) Transport() types.ImageTransport                 { return d }
 func (d *description) StringWithinTransport() string                   { return "" }
-func (d *description) DockerReference() reference.Named                { return nil }
 func (d *description) PolicyConfigurationIdentity() string             { return "" }
 func (d *description) PolicyConfigurationNamespaces() []string         { return nil }
 func (d *description) Reference() types.ImageReference                 { return d }
@@ -43,6 +43,20 @@ func (d *description) MustMatchRuntimeOS() bool                        { return 
 func (d *description) IgnoresEmbeddedDockerReference() bool            { return true }
 func (d *description) HasThreadSafePutBlob() bool                      { return false }
 
+func (d *description) Transport() types.ImageTransport {
+	if d.target != nil {
+		return d.target.Transport()
+	}
+	return d
+}
+
+func (d *description) DockerReference() reference.Named {
+	if d.target != nil {
+		return d.target.DockerReference()
+	}
+	return nil
+}
+
 func (d *description) NewImage(context.Context, *types.SystemContext) (types.ImageCloser, error) {
 	return nil, errors.ErrUnsupported
 }
@@ -51,7 +65,8 @@ func (d *description) NewImageSource(context.Context, *types.SystemContext) (typ
 	return nil, errors.ErrUnsupported
 }
 
-func (d *description) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
+func (d *description) NewImageDestination(_ context.Context, system *types.SystemContext) (types.ImageDestination, error) {
+	d.system = system
 	return d, nil
 }
 

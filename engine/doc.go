@@ -29,6 +29,8 @@
 //   - engine/reference parses image names and transports. It must not know the network or the store.
 //   - engine/output shows a run's output line by line under its steps and captures it, bounded. It must not know what a
 //     step does.
+//   - engine/compress compresses a stream on all processors. It must not know images.
+//   - engine/ociarchive writes an OCI archive in one pass. It must not know where the blobs come from.
 //   - engine/failure is the error that names what was tried, on what, why it failed and what to do. It knows nothing
 //     else.
 //

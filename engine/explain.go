@@ -73,7 +73,9 @@ var causes = []cause{
 		why:  saying("the registry wants credentials, or refuses the ones it got"),
 		hint: "log in with podman login or skopeo login, or name a file that has them: --authfile",
 	}, {
-		when: contains("denied: ", "403 (Forbidden)"),
+		when: func(err error, text string) bool {
+			return contains("denied: ", "403 (Forbidden)")(err, text) || strings.HasSuffix(text, ": denied")
+		},
 		why:  saying("the registry denies access"),
 		hint: "check the name, and that your account may do this.",
 	}, {

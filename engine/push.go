@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"go.podman.io/buildah"
+	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -13,8 +14,9 @@ import (
 
 // PushOptions say where an image is sent.
 type PushOptions struct {
-	Dest   string // a name at a transport; without one a registry is meant; "" is the image's own first name
-	Format string // "oci", "docker", or "" for the one it has
+	Dest        string // a name at a transport; without one a registry is meant; "" is the image's own first name
+	Format      string // "oci", "docker", or "" for the one it has
+	Compression Compression
 }
 
 // Pushed is what became of a push.
@@ -58,15 +60,35 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 			return nil, err
 		}
 	}
+	if err := o.Compression.check(o.Format, name.Transport); err != nil {
+		return nil, err
+	}
 	b.step("push " + image.label() + " to " + name.String())
-	canonical, digest, err := buildah.Push(ctx, image.ID, ref, buildah.PushOptions{
-		Compression:   archive.Gzip,
-		ManifestType:  format,
-		Store:         b.options.Store.Store,
-		SystemContext: system,
-		MaxRetries:    retries,
-		RetryDelay:    retryDelay,
-	})
+	options := buildah.PushOptions{
+		Compression:            archive.Gzip,
+		CompressionFormat:      o.Compression.chosen(),
+		CompressionLevel:       o.Compression.level(),
+		ForceCompressionFormat: o.Compression.forced() != nil,
+		ManifestType:           format,
+		Store:                  b.options.Store.Store,
+		SystemContext:          system,
+		MaxRetries:             retries,
+		RetryDelay:             retryDelay,
+	}
+	options.SourceLookupReferenceFunc = func(ref types.ImageReference) (types.ImageReference, error) {
+		stored, err := b.options.Store.Image(image.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &streaming{ImageReference: ref, store: b.options.Store, top: stored.TopLayer}, nil
+	}
+	if name.Transport == reference.Registry {
+		options.ForceCompressionFormat = false // the wrapped destination sees to that
+		options.DestinationLookupReferenceFunc = func(ref types.ImageReference) (types.ImageReference, error) {
+			return b.thrifty(image, ref, o.Compression.forced())
+		}
+	}
+	canonical, digest, err := buildah.Push(ctx, image.ID, ref, options)
 	if err != nil {
 		return nil, explain("push", name.String(), err)
 	}

@@ -172,6 +172,7 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 
 	quiet := registry.Logger(log.New(io.Discard, "", 0))
 	open := httptest.NewServer(registry.New(quiet))
+	noted := httptest.NewServer(watched(registry.New(quiet), env.WorkDir))
 	guarded := httptest.NewServer(authenticated(registry.New(quiet)))
 	encrypted := httptest.NewUnstartedServer(registry.New(quiet))
 	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0) // a refused certificate is what the scripts want to see
@@ -182,6 +183,7 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	}
 	env.Setenv("CLOSED_REGISTRY", closed.Addr().String())
 	env.Setenv("REGISTRY", open.Listener.Addr().String())
+	env.Setenv("WATCHED_REGISTRY", noted.Listener.Addr().String())
 	env.Setenv("AUTH_REGISTRY", guarded.Listener.Addr().String())
 	env.Setenv("TLS_REGISTRY", encrypted.Listener.Addr().String())
 	if err := closed.Close(); err != nil {
@@ -190,6 +192,7 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	variables := append([]string(nil), env.Vars...)
 	env.Defer(func() {
 		open.Close()
+		noted.Close()
 		guarded.Close()
 		encrypted.Close()
 		endPodman(runtime)

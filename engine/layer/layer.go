@@ -70,7 +70,7 @@ func (c Changes) WriteTar(ctx context.Context, w io.Writer, o Options) (Summary,
 	defer root.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := &pipeline{Changes: c, ctx: ctx, cancel: cancel, root: int(root.Fd()),
+	p := &pipeline{Changes: c, ctx: ctx, cancel: cancel, root: int(root.Fd()), checked: o.TarSplit != nil,
 		free: make(chan []byte, bufferCount), jobs: make(chan *entry, queue), ordered: make(chan *entry, queue)}
 	if o.CopyTo != "" {
 		to, err := os.Open(o.CopyTo)
@@ -105,10 +105,11 @@ func workers() int { return max(2, min(runtime.GOMAXPROCS(0)+1, 8)) }
 // pipeline is one run of WriteTar.
 type pipeline struct {
 	Changes
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	root   int     // descriptor of Dir
-	copies *copies // nil if nothing is copied
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	root    int     // descriptor of Dir
+	copies  *copies // nil if nothing is copied
+	checked bool    // tar-split wants a checksum of each file
 
 	// The walk takes buffers for a file before it sends the file on, and assemble gives them back, both in the order of the
 	// stream. So the file that assemble waits for always has its own, and can't wait for a buffer that a later file holds.
