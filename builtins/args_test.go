@@ -58,7 +58,7 @@ func checkChunk(t *testing.T, file, chunk string) {
 func runChunk(t *testing.T, file, chunk string) (message string, line int) {
 	t.Helper()
 	session := New(Options{Script: file, Dir: t.TempDir(), Env: map[string]string{"SET": "x"}})
-	if err := session.Start(&engine.Builder{}); err != nil {
+	if err := session.Start(func() (*engine.Builder, error) { return &engine.Builder{}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	defer session.Close()

@@ -32,22 +32,31 @@ func verbs() []*verb {
 // Session is what the verbs of one run share. Its builtins can be named at once, and called after Start.
 type Session struct {
 	options Options
-	engine  *engine.Builder
+	open    func() (*engine.Builder, error)
+	engine  *engine.Builder // nil before the first verb that has an effect
 	host    *rootfs.FS
 }
 
 // New returns a session that has yet to be started.
 func New(options Options) *Session { return &Session{options: options} }
 
-// Start hands the session the engine that does the work. It fails when the host's root directory can't be opened. Close
-// the session after the run and before the engine.
-func (s *Session) Start(engine *engine.Builder) error {
+// Start tells the session how to open the engine that does the work, which it does when a verb first needs it. Start fails
+// when the host's root directory can't be opened. Close the session after the run and before the engine.
+func (s *Session) Start(open func() (*engine.Builder, error)) error {
 	host, err := rootfs.Open("/")
 	if err != nil {
 		return failure.New("opening", "/", "%w", err)
 	}
-	s.engine, s.host = engine, host
+	s.open, s.host = open, host
 	return nil
+}
+
+// begin opens the engine.
+func (s *Session) begin() (err error) {
+	if s.engine == nil {
+		s.engine, err = s.open()
+	}
+	return err
 }
 
 // Close releases what the session holds open.
@@ -91,6 +100,11 @@ func (v *verb) invoke(s *Session, thread *starlark.Thread, receiver starlark.Val
 	c := &call{verb: v, session: s, thread: thread, receiver: receiver}
 	if err := c.bind(args, kwargs); err != nil {
 		return nil, err
+	}
+	if !v.pure {
+		if err := s.begin(); err != nil {
+			return nil, err
+		}
 	}
 	value, err := v.do(c)
 	if err != nil {

@@ -56,6 +56,9 @@ func (s *Session) hostPath(dir, text string) *pathValue {
 		text = filepath.Join(dir, text)
 	}
 	text = filepath.Clean(text)
+	if s.engine == nil {
+		return &pathValue{s, nil, "/", text} // nothing is mounted yet
+	}
 	if c := s.engine.MountedAt(text); c != nil {
 		name, err := filepath.Rel(c.Root(), text)
 		if err == nil {

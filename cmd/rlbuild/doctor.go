@@ -56,7 +56,7 @@ func examine(std streams, f *flags) (findings []finding, err error) {
 		ids.Found += ", inside another user namespace"
 	}
 	findings = append(findings, ids)
-	w, err := f.openWorkshop(std, "/", namespace.SingleID)
+	w, err := f.openWorkshop(std, "/", namespace.SingleID, nil)
 	if err != nil {
 		return append(findings, failed("store", err)), err
 	}

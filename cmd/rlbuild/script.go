@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/rlbuild/rlbuild/builtins"
+	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootless"
 	"github.com/rlbuild/rlbuild/engine/script"
@@ -204,17 +205,25 @@ func (j *job) run(program *script.Program) (err error) {
 	j.stop = stop
 	defer stop(nil)
 	defer catchSignals(stop)()
-	w, err := j.flags.openWorkshop(j.std, j.dir, j.singleID)
+	created, err := sourceDateEpoch()
 	if err != nil {
 		return err
 	}
+	w := &workshop{} // nothing of it is opened for a script that builds nothing
 	defer func() {
 		if p := recover(); p != nil {
 			err = failure.New("", "", "internal error: %v", p).WithHint("please report it, with the script.")
 		}
 		err = joined(err, w.close())
 	}()
-	if err := j.session.Start(w.engine); err != nil {
+	if err := j.session.Start(func() (*engine.Builder, error) {
+		opened, err := j.flags.openWorkshop(j.std, j.dir, j.singleID, created)
+		if err != nil {
+			return nil, err
+		}
+		w = opened
+		return w.engine, nil
+	}); err != nil {
 		return err
 	}
 	defer func() { err = joined(err, j.session.Close()) }()

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -19,8 +20,8 @@ type workshop struct {
 	engine  *engine.Builder
 }
 
-// openWorkshop makes it, inside the namespaces. Close it.
-func (f *flags) openWorkshop(std streams, dir string, singleID bool) (w *workshop, err error) {
+// openWorkshop makes it, inside the namespaces. What is built gets the time created, if it isn't nil. Close it.
+func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *time.Time) (w *workshop, err error) {
 	env := os.Environ() // of host commands, before anything is changed for the libraries
 	w = &workshop{}
 	defer func(opened *workshop) {
@@ -39,10 +40,6 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool) (w *worksho
 		SingleID:      singleID,
 		Note:          f.note(std),
 	}); err != nil {
-		return nil, err
-	}
-	created, err := sourceDateEpoch()
-	if err != nil {
 		return nil, err
 	}
 	display := output.New(std.err)
