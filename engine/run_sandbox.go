@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"go.podman.io/buildah/define"
@@ -158,7 +159,7 @@ func (b *Builder) filterFor(capabilities []string) (*sandbox.Filter, error) {
 	if filter := b.filters[key]; filter != nil {
 		return filter, nil
 	}
-	filter, err := sandbox.DefaultFilter(capabilities)
+	filter, err := sandbox.DefaultFilter(capabilities, b.options.Store.RunRoot())
 	if err != nil {
 		return nil, err
 	}
@@ -248,8 +249,9 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// trySandbox finds out whether the executor works here, by a step that does everything but execute.
-func (b *Builder) trySandbox() (*Isolation, error) {
+// trySandbox finds out whether the executor works here, by a step that does everything but execute. The network is
+// connected meanwhile: compiling the system call filter takes about as long.
+func (b *Builder) trySandbox() (chosen *Isolation, err error) {
 	conf, err := config.Default()
 	if err != nil {
 		return nil, fmt.Errorf("reading containers.conf: %w", err)
@@ -261,32 +263,33 @@ func (b *Builder) trySandbox() (*Isolation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the default capabilities: %w", err)
 	}
+	chosen = &Isolation{Kind: sandboxKind, Network: "host", stage: filepath.Join(b.options.TempDir, "stage")}
+	if conf.NetNS() != "host" {
+		var connecting sync.WaitGroup
+		connecting.Go(func() {
+			held, err := b.holdNetwork(conf)
+			if err != nil {
+				chosen.Shared = err.Error()
+				return
+			}
+			chosen.Network, chosen.netns = "private", held
+		})
+		defer connecting.Wait()
+	}
 	filter, err := b.filterFor(capabilities)
 	if err != nil {
 		return nil, err
 	}
-	chosen := &Isolation{Kind: sandboxKind, Network: "host", stage: filepath.Join(b.options.TempDir, "stage")}
 	root := filepath.Join(b.options.TempDir, "probe-root")
 	for _, dir := range []string{root, chosen.stage} {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("making a directory to try it in: %w", err)
 		}
 	}
-	if err := sandbox.Try(root, chosen.stage, sandbox.Step{
+	return chosen, sandbox.Try(root, chosen.stage, sandbox.Step{
 		Capabilities: capabilities, Filter: filter, Hostname: "probe",
 		Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
-	}); err != nil {
-		return nil, err
-	}
-	if conf.NetNS() == "host" {
-		return chosen, nil
-	}
-	if chosen.netns, err = b.holdNetwork(conf); err != nil {
-		chosen.Shared = err.Error()
-		return chosen, nil
-	}
-	chosen.Network = "private"
-	return chosen, nil
+	})
 }
 
 // sandboxRefused is the error of a user's wish for the sandbox where it can't be.

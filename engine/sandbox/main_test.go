@@ -91,7 +91,7 @@ func filter(t testing.TB) *sandbox.Filter {
 	t.Helper()
 	if compiled == nil {
 		var err error
-		compiled, err = sandbox.DefaultFilter(capabilities)
+		compiled, err = sandbox.DefaultFilter(capabilities, "")
 		must(t, err)
 	}
 	return compiled

@@ -16,8 +16,9 @@ import (
 type Filter struct{ program []byte } // struct sock_filter[]
 
 // DefaultFilter compiles the containers tools' default profile for steps with these capabilities: what a step may call
-// depends on what it has (chroot on CAP_SYS_CHROOT, for example).
-func DefaultFilter(capabilities []string) (*Filter, error) {
+// depends on what it has (chroot on CAP_SYS_CHROOT, for example). What is compiled is kept in cache, a directory, for later
+// runs; "" keeps nothing.
+func DefaultFilter(capabilities []string, cache string) (*Filter, error) {
 	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}}}
 	profile, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {
@@ -26,7 +27,7 @@ func DefaultFilter(capabilities []string) (*Filter, error) {
 	if profile == nil {
 		return nil, errors.New("there is no default seccomp profile")
 	}
-	program, err := compile(profile)
+	program, err := compileOnce(profile, cache)
 	if err != nil {
 		return nil, fmt.Errorf("compiling the default seccomp profile: %w", err)
 	}
@@ -155,7 +156,7 @@ func export(filter *libseccomp.ScmpFilter) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := len(program) / unix.SizeofSockFilter; n == 0 || n > unix.BPF_MAXINSNS || len(program)%unix.SizeofSockFilter != 0 {
+	if !loadable(program) {
 		return nil, fmt.Errorf("a program of %d bytes is none the kernel takes", len(program))
 	}
 	return program, nil
