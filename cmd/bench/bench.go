@@ -19,6 +19,7 @@ type bench struct {
 	rlbuild, buildah, scripts string
 	self                      string // bench's own binary
 	work                      string
+	run                       string // directory of the store's run root
 	registry                  string // host:port, once a row needed it
 	stopRegistry              func() error
 	made                      map[string]error // the resources that were made, or why they can't be
@@ -55,9 +56,15 @@ func newBench(rlbuild, buildah, scripts string) (*bench, error) {
 			return nil, errors.Join(err, os.Remove(work))
 		}
 	}
-	conf := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", work+"/store/root", work+"/store/run")
+	// In memory, where users who are logged in have it: below XDG_RUNTIME_DIR.
+	if b.run, err = os.MkdirTemp("/dev/shm", "rlbuild-bench-"); err == nil {
+		b.notes = append(b.notes, "The run root is on tmpfs, as that of a login session is.")
+	} else {
+		b.run = work + "/run"
+	}
+	conf := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", work+"/store", b.run)
 	if err := os.WriteFile(work+"/storage.conf", []byte(conf), 0o600); err != nil {
-		return nil, errors.Join(err, os.Remove(work))
+		return nil, errors.Join(err, os.Remove(work), os.Remove(b.run))
 	}
 	return b, nil
 }
@@ -66,14 +73,14 @@ func newBench(rlbuild, buildah, scripts string) (*bench, error) {
 func (b *bench) close() error {
 	err := b.stopRegistry()
 	// The caller's context may have been cancelled already: that is when this matters most.
-	_, _, removing := b.command(context.Background(), nil, "$rlbuild", "unshare", "rm", "-rf", "$work")
+	_, _, removing := b.command(context.Background(), nil, "$rlbuild", "unshare", "rm", "-rf", "$work", "$run")
 	return errors.Join(err, removing)
 }
 
 // value is what $NAME stands for in a row's arguments.
 func (b *bench) value(name string) string {
 	value, ok := map[string]string{
-		"rlbuild": b.rlbuild, "buildah": b.buildah, "scripts": b.scripts, "bench": b.self, "work": b.work,
+		"rlbuild": b.rlbuild, "buildah": b.buildah, "scripts": b.scripts, "bench": b.self, "work": b.work, "run": b.run,
 		"tree": b.work + "/tree", "floor": b.work + "/floor", "registry": b.registry, "cores": strconv.Itoa(cores),
 	}[name]
 	if !ok {
