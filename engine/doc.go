@@ -36,6 +36,7 @@
 //
 // # How a run flows
 //
-// new namespaces, before the Go runtime starts (engine/rootless/leave.c) → main → buildah.InitReexec → flags →
-// rootless.Enter (maps IDs) → store.Open → New → builtins.Predeclared → script.Run → Builder.Close (newest first: unmount, delete) → exit status.
+// new namespaces, before the Go runtime starts (engine/rootless/leave.c) → main → buildah.InitReexec → flags → script.Parse →
+// rootless.Enter (maps IDs) → script.Run → at the first verb with an effect: store.Open → New → … → Builder.Close (newest
+// first: unmount, delete) → exit status.
 package engine
