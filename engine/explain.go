@@ -158,8 +158,14 @@ var noise = sync.OnceValue(func() *regexp.Regexp {
 		`mounting (?:build )?container "[0-9a-f]+"): `)
 })
 
+// request is what the library's copier adds to an error: all that it was asked, as Go prints it.
+var request = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`error during bulk transfer for copier\.request\{.*\}: (?:copier: )?`)
+})
+
 // strip removes the noise in front of a library's reason, and keeps it on one line.
 func strip(text string) string {
+	text = request().ReplaceAllString(text, "")
 	for {
 		shorter := noise().ReplaceAllString(text, "")
 		if shorter == text {
