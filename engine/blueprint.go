@@ -133,44 +133,48 @@ func (p *blueprint) image(diffID digest.Digest, layers []v1.Descriptor) (configu
 		return nil, nil, fmt.Errorf("%d layers for an image of %d", len(layers), len(p.base)+1)
 	}
 	if p.manifestType == define.Dockerv2ImageManifest {
-		return p.dockerImage(diffID, layers)
+		var config docker.V2Image
+		var m docker.V2S2Manifest
+		return p.fill(&config, &m, func() {
+			config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+			if own := p.own(len(config.History)); own >= 0 {
+				config.History[own].EmptyLayer = false
+			}
+		}, func(sum digest.Digest, size int64) {
+			m.Config.Digest, m.Config.Size, m.Layers = sum, size, nil
+			for _, l := range layers {
+				m.Layers = append(m.Layers, docker.V2S2Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
+			}
+		})
 	}
 	var config v1.Image
 	var m v1.Manifest
-	if err := errors.Join(json.Unmarshal(p.config, &config), json.Unmarshal(p.manifest, &m)); err != nil {
-		return nil, nil, err
-	}
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
-	if own := len(config.History) - 1 - p.after; own >= 0 { // there is no history if the base has none
-		config.History[own].EmptyLayer = false
-	}
-	if configuration, err = json.Marshal(&config); err != nil {
-		return nil, nil, err
-	}
-	m.Config.Digest, m.Config.Size = digest.FromBytes(configuration), int64(len(configuration))
-	m.Layers = layers
-	manifest, err = json.Marshal(&m)
-	return configuration, manifest, err
+	return p.fill(&config, &m, func() {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+		if own := p.own(len(config.History)); own >= 0 {
+			config.History[own].EmptyLayer = false
+		}
+	}, func(sum digest.Digest, size int64) {
+		m.Config.Digest, m.Config.Size, m.Layers = sum, size, layers
+	})
 }
 
-func (p *blueprint) dockerImage(diffID digest.Digest, layers []v1.Descriptor) (configuration, manifest []byte, err error) {
-	var config docker.V2Image
-	var m docker.V2S2Manifest
-	if err := errors.Join(json.Unmarshal(p.config, &config), json.Unmarshal(p.manifest, &m)); err != nil {
+// own returns which entry of a history that long is the container's own layer, or -1: there is none if the base has none.
+func (p *blueprint) own(length int) int { return max(-1, length-1-p.after) }
+
+// fill decodes the configuration and the manifest, has them completed one after the other, since the manifest names the
+// configuration by its digest and size, and encodes them again.
+func (p *blueprint) fill(
+	config, m any, enter func(), describe func(sum digest.Digest, size int64),
+) (configuration, manifest []byte, err error) {
+	if err := errors.Join(json.Unmarshal(p.config, config), json.Unmarshal(p.manifest, m)); err != nil {
 		return nil, nil, err
 	}
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
-	if own := len(config.History) - 1 - p.after; own >= 0 { // there is no history if the base has none
-		config.History[own].EmptyLayer = false
-	}
-	if configuration, err = json.Marshal(&config); err != nil {
+	enter()
+	if configuration, err = json.Marshal(config); err != nil {
 		return nil, nil, err
 	}
-	m.Config.Digest, m.Config.Size = digest.FromBytes(configuration), int64(len(configuration))
-	m.Layers = nil
-	for _, l := range layers {
-		m.Layers = append(m.Layers, docker.V2S2Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
-	}
-	manifest, err = json.Marshal(&m)
+	describe(digest.FromBytes(configuration), int64(len(configuration)))
+	manifest, err = json.Marshal(m)
 	return configuration, manifest, err
 }
