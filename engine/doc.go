@@ -15,6 +15,7 @@
 //   - engine does the verbs on containers and images, with buildah's library. It must not know Starlark, argv or the
 //     terminal.
 //   - engine/script hosts the interpreter: load, print, cancel, backtrace. It must not know which verbs exist.
+//   - engine/rootless/rootlesstest enters the namespaces for test suites. It must not know what is tested.
 //   - engine/rootless enters the namespaces, or says why it can't. It must not know the store, images or scripts.
 //   - engine/store opens and closes containers-storage, picks the driver and says why. It must not know registries or
 //     scripts.

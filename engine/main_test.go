@@ -10,7 +10,7 @@ import (
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
-	"github.com/rlbuild/rlbuild/engine/rootless"
+	"github.com/rlbuild/rlbuild/engine/rootless/rootlesstest"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
@@ -19,14 +19,7 @@ func TestMain(m *testing.M) {
 	if buildah.InitReexec() {
 		return
 	}
-	if _, err := rootless.Enter(rootless.Options{}); err != nil {
-		fmt.Fprintln(os.Stderr, err, failure.HintOf(err))
-		if os.Getenv("RLBUILD_REQUIRE_NAMESPACES") == "1" {
-			os.Exit(1)
-		}
-		fmt.Fprintln(os.Stderr, "skipping the tests: no namespaces here")
-		os.Exit(0)
-	}
+	rootlesstest.Enter()
 	// What the machine is set to is not what is tested.
 	for _, name := range []string{"STORAGE_DRIVER", "STORAGE_OPTS", "CONTAINERS_STORAGE_CONF", "CONTAINERS_STORAGE_CONF_OVERRIDE"} {
 		os.Unsetenv(name)

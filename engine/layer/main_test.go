@@ -1,14 +1,12 @@
 package layer
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"go.podman.io/storage/pkg/reexec"
 
-	"github.com/rlbuild/rlbuild/engine/failure"
-	"github.com/rlbuild/rlbuild/engine/rootless"
+	"github.com/rlbuild/rlbuild/engine/rootless/rootlesstest"
 )
 
 // TestMain runs the suite inside a namespace: an ordinary user can't give files away outside of one.
@@ -16,13 +14,6 @@ func TestMain(m *testing.M) {
 	if reexec.Init() {
 		return
 	}
-	if _, err := rootless.Enter(rootless.Options{}); err != nil {
-		fmt.Fprintln(os.Stderr, err, failure.HintOf(err))
-		if os.Getenv("RLBUILD_REQUIRE_NAMESPACES") == "1" {
-			os.Exit(1)
-		}
-		fmt.Fprintln(os.Stderr, "skipping the tests: no namespaces here")
-		os.Exit(0)
-	}
+	rootlesstest.Enter()
 	os.Exit(m.Run())
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
-	"github.com/rlbuild/rlbuild/engine/rootless"
+	"github.com/rlbuild/rlbuild/engine/rootless/rootlesstest"
 	"go.podman.io/storage/pkg/reexec"
 )
 
@@ -21,14 +21,7 @@ func TestMain(m *testing.M) {
 	if reexec.Init() {
 		return
 	}
-	if _, err := rootless.Enter(rootless.Options{}); err != nil {
-		fmt.Fprintln(os.Stderr, err, failure.HintOf(err))
-		if os.Getenv("RLBUILD_REQUIRE_NAMESPACES") == "1" {
-			os.Exit(1)
-		}
-		fmt.Fprintln(os.Stderr, "skipping the tests: no namespaces here")
-		os.Exit(0)
-	}
+	rootlesstest.Enter()
 	// What the machine is set to is not what is tested.
 	for _, name := range []string{"STORAGE_DRIVER", "STORAGE_OPTS", "CONTAINERS_STORAGE_CONF", "CONTAINERS_STORAGE_CONF_OVERRIDE"} {
 		os.Unsetenv(name)
