@@ -14,7 +14,8 @@ resolves inside that mount and keeps its owners; host files become root's unless
 
 What is copied replaces what has its name, a whole directory too; only directories merge. A link that is named or matches
 is followed, those inside a directory are copied as links. Permissions, times (to the second), hard links, holes and the
-extended attributes user.* and security.capability come along; sockets in a directory don't, nor do devices.`
+extended attributes user.* and security.capability come along; sockets in a directory don't, nor do devices, which only
+root outside of user namespaces can make.`
 
 var copyParams = []param{ctrParam,
 	{name: "src", kind: paths, required: true, doc: "what is copied; strings may hold wildcards (* ? [])"},

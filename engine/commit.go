@@ -26,8 +26,8 @@ type CommitOptions struct {
 	Compression Compression // of the layers, for a name at a transport
 }
 
-// CommitMethods lists what Options.CommitMethod can be. Fast makes an image in the store of the container's files in one
-// pass; library leaves it to buildah's.
+// CommitMethods lists what Options.CommitMethod can be. Fast makes an image in one pass over the container's files; library
+// leaves it to buildah's.
 func CommitMethods() []string { return []string{fastMethod, libraryMethod} }
 
 const (
@@ -50,8 +50,9 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err != nil {
 		return nil, err
 	}
-	stored := dest == nil || dest.Transport().Name() == reference.Storage
-	if err := o.Compression.check(o.Format, transportOf(dest)); err != nil {
+	transport := transportOf(dest)
+	stored := transport == reference.Storage
+	if err := o.Compression.check(o.Format, transport); err != nil {
 		return nil, err
 	}
 	b.step("commit " + c.target(o.Name))
@@ -60,7 +61,7 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	}
 	library := buildah.CommitOptions{
 		PreferredManifestType:  format,
-		Compression:            compression(dest),
+		Compression:            compression(stored),
 		CompressionFormat:      o.Compression.chosen(),
 		CompressionLevel:       o.Compression.level(),
 		ForceCompressionFormat: o.Compression.forced() != nil,
@@ -166,10 +167,10 @@ func (c *Container) commitByLibrary(ctx context.Context, dest types.ImageReferen
 	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{name}}, nil
 }
 
-// compression is how layers are written: as they are to the store, which unpacks them at once, and compressed to all
-// places that keep them or send them on.
-func compression(dest types.ImageReference) archive.Compression {
-	if dest == nil || dest.Transport().Name() == reference.Storage {
+// compression is how the library writes layers: as they are to the store, which unpacks them at once, and compressed to
+// all places that keep them or send them on.
+func compression(stored bool) archive.Compression {
+	if stored {
 		return archive.Uncompressed
 	}
 	return archive.Gzip

@@ -175,7 +175,8 @@ func (c *Container) unmount() error {
 	return err
 }
 
-// Files returns the mounted tree, or nil. It is closed by Unmount and when the run ends.
+// Files returns the mounted tree, or nil, without what steps' mounts needed in it. It is closed by Unmount and when the run
+// ends.
 func (c *Container) Files() (*rootfs.FS, error) { return c.files, c.tidy() }
 
 // MountedAt returns the container below whose mounted root the host path lies, or nil.
@@ -233,6 +234,7 @@ func (c *Container) delete() error {
 	if c.gone {
 		return nil
 	}
+	c.targets = nil // they go with the rest
 	if err := c.closeFiles(); err != nil {
 		return explain("remove", c.name, err)
 	}

@@ -27,7 +27,7 @@ type Options struct {
 
 	Isolation    string // "sandbox", "oci", "rootless", "chroot", or "" for the best that works
 	Runtime      string // OCI runtime, a path or a name in PATH; "" tries the known ones
-	CommitMethod string // how images in the store are made: "fast", "library", or "" for the fast way where it can be
+	CommitMethod string // how images are committed: "fast", "library", or "" for the fast way where it can be
 	Registries   Registries
 	Created      *time.Time // creation time of images and history entries; nil means the time of the commit
 	Keep         bool       // keep every working container

@@ -106,7 +106,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringArrayVar(&f.driverOptions, "storage-opt", nil, "`option` of the storage driver, NAME=VALUE (repeatable)")
 	p.StringVar(&f.isolation, "isolation", "", "the `way` steps run: sandbox, oci, rootless or chroot; the best that works")
 	p.StringVar(&f.runtime, "runtime", "", "OCI `runtime` for steps; the first of crun and runc that works")
-	p.StringVar(&f.commitMethod, "commit-method", "", "the `way` images in the store are made: fast or library; fast where it can be")
+	p.StringVar(&f.commitMethod, "commit-method", "", "the `way` images are committed: fast or library; fast where it can be")
 	p.StringVar(&f.authFile, "authfile", "", "`file` with registry credentials")
 	p.StringVar(&f.certDir, "cert-dir", "", "`directory` with certificates for registries")
 	p.BoolVar(&f.tlsVerify, "tls-verify", true, "require HTTPS and check certificates; without the flag, registries on the loopback interface are exempt")
