@@ -13,12 +13,13 @@ import (
 // verb is one builtin, or one method of a value: all that help says about it, and what it does.
 type verb struct {
 	name    string
-	summary string  // what it does, a sentence without subject or full stop
-	doc     string  // what else there is to know; paragraphs are separated by an empty line
-	params  []param // positional ones first
-	gives   string  // what it returns; "" for nothing
-	example string  // a script that runs, "ctr" being a container with a shell in it
-	pure    bool    // has no effect, and so may be called while a library loads
+	summary string   // what it does, a sentence without subject or full stop
+	doc     string   // what else there is to know; paragraphs are separated by an empty line
+	params  []param  // positional ones first
+	gives   string   // what it returns; "" for nothing
+	example string   // a script that runs, "ctr" being a container with a shell in it
+	more    []string // further examples, each a script of its own: every option is in one of them
+	pure    bool     // has no effect, and so may be called while a library loads
 	do      func(c *call) (starlark.Value, error)
 }
 

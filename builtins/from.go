@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"slices"
+
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -13,24 +15,29 @@ var fromVerb = &verb{
 an image value, or "scratch" for nothing at all. The container is deleted when the script ends, however it ends.
 
 from is a reserved word in Starlark, hence the underscore.`,
-	params: []param{
+	params: slices.Concat([]param{
 		{name: "image", kind: aBase, required: true, doc: "what it starts from"},
 		{name: "name", kind: aString, keyword: true, doc: "the container's name; one is made up from the image's"},
 		{name: "pull", kind: aString, keyword: true, fallback: `"missing"`,
 			doc: `when the registry is asked: "missing" (not in the store), "always", "newer" or "never"`},
 		{name: "platform", kind: aString, keyword: true, doc: `"os/arch[/variant]"; this machine's`},
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
-	},
+	}, accessParams),
 	gives: "a container: .id, .name, .image",
 	example: `empty = from_("scratch", name = "nothing-yet")
 print(empty.name)`,
 	do: func(c *call) (starlark.Value, error) {
+		access, err := c.access()
+		if err != nil {
+			return nil, err
+		}
 		o := engine.FromOptions{
 			Image:    c.text("image"),
 			Name:     c.text("name"),
 			Pull:     c.text("pull"),
 			Platform: c.text("platform"),
 			Keep:     c.flag("keep", false),
+			Access:   access,
 		}
 		if image, ok := c.values["image"].(*imageValue); ok {
 			if !image.image.Stored {

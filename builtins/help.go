@@ -39,7 +39,9 @@ func Help(name string) string {
 	if v.gives != "" {
 		fmt.Fprintf(&b, "\nReturns %s.\n", v.gives)
 	}
-	fmt.Fprintf(&b, "\nExample:\n%s\n", indent(v.example, "  "))
+	for _, example := range v.examples() {
+		fmt.Fprintf(&b, "\nExample:\n%s\n", indent(example, "  "))
+	}
 	return b.String()
 }
 
@@ -52,15 +54,17 @@ func Summary() string {
 	return b.String()
 }
 
-// Example returns the example of a builtin or method. It is a script; "ctr" in it is a container with a shell.
-func Example(name string) string {
+// Examples returns the examples of a builtin or method. Each is a script; "ctr" in it is a container with a shell.
+func Examples(name string) []string {
 	for _, v := range documented() {
 		if v.name == name {
-			return v.example
+			return v.examples()
 		}
 	}
-	return ""
+	return nil
 }
+
+func (v *verb) examples() []string { return append([]string{v.example}, v.more...) }
 
 func (v *verb) signature() string {
 	parts := make([]string, len(v.params))

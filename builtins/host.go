@@ -29,10 +29,7 @@ print(host("id -u").stdout.strip())`,
 		if err != nil {
 			return nil, err
 		}
-		o := engine.HostOptions{Args: argv, Shell: line, Env: env}
-		if c.given("cwd") {
-			o.Dir = c.place(c.values["cwd"]).host()
-		}
+		o := engine.HostOptions{Args: argv, Shell: line, Env: env, Dir: c.hostPath("cwd")}
 		result, err := c.session.engine.Host(c.ctx(), o)
 		return c.finished(result, err)
 	},

@@ -3,7 +3,9 @@ package builtins
 import (
 	"fmt"
 	"sort"
+	"time"
 
+	sltime "go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -22,6 +24,7 @@ var (
 	strings_   = kind{"a list of strings", listOf(isString)}
 	aCommand   = kind{"a list of strings and paths, or a string for the shell", either(isString, listOf(isPath))}
 	aMapping   = kind{"a dict from strings to strings", isMapping(false)}
+	aDuration  = kind{`a duration ("1m30s"), or a number of seconds`, either(isString, is[starlark.Int], is[starlark.Float], is[sltime.Duration])}
 	anything   = kind{"any value", func(starlark.Value) bool { return true }}
 	inspected  = kind{"a container, an image, or an image's name", either(isString, is[*containerValue], is[*imageValue])}
 	removed    = kind{"a container, an image, or the name of one", inspected.takes}
@@ -109,6 +112,40 @@ func hostString(v starlark.Value) string {
 	}
 	s, _ := starlark.AsString(v)
 	return s
+}
+
+// hostPath returns the host's path of a path argument, "" if it wasn't given.
+func (c *call) hostPath(name string) string {
+	if !c.given(name) {
+		return ""
+	}
+	return c.place(c.values[name]).host()
+}
+
+// count returns an argument that is a number from 0 up.
+func (c *call) count(name string) (int, error) {
+	n, err := starlark.AsInt32(c.values[name])
+	if err != nil || n < 0 {
+		return 0, c.wrong(name, "got %s, want 0 or more", c.values[name])
+	}
+	return n, nil
+}
+
+// duration returns an argument that is a duration, not below zero.
+func (c *call) duration(name string) (d time.Duration, err error) {
+	switch v := c.values[name].(type) {
+	case starlark.String:
+		d, err = time.ParseDuration(string(v))
+	case sltime.Duration:
+		d = time.Duration(v)
+	case starlark.Int, starlark.Float:
+		seconds, _ := starlark.AsFloat(v)
+		d = time.Duration(seconds * float64(time.Second))
+	}
+	if err != nil || d < 0 {
+		return 0, c.wrong(name, "got %s, want a duration such as \"1m30s\"", c.values[name])
+	}
+	return d, nil
 }
 
 // environment returns a dict argument as NAME=VALUE lines, sorted.

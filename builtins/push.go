@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"slices"
+
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 
@@ -13,12 +15,12 @@ var pushVerb = &verb{
 	doc: `The destination is a name at a transport, as for commit; without a transport a registry is meant, and without a
 destination the image's own first name. Credentials come from the usual files (podman login, skopeo login, docker login,
 --authfile). A registry on the loopback interface may speak plain HTTP.`,
-	params: []param{
+	params: slices.Concat([]param{
 		{name: "image", kind: anImage, required: true, doc: "what is sent"},
 		{name: "dest", kind: aString, doc: "where to"},
 		{name: "format", kind: aString, keyword: true, doc: `"oci" or "docker"; the one it has`},
 		compressionFormat, compressionLevel,
-	},
+	}, accessParams),
 	gives: "a struct: digest of the manifest as it was written, reference by which it can be had again",
 	example: `image = commit(ctr, "localhost/example-push")
 print(push(image, "dir:example-push").digest)
@@ -32,8 +34,12 @@ remove(image)`,
 		if err != nil {
 			return nil, err
 		}
+		access, err := c.access()
+		if err != nil {
+			return nil, err
+		}
 		pushed, err := c.session.engine.Push(c.ctx(), image, engine.PushOptions{
-			Dest: c.text("dest"), Format: c.text("format"), Compression: compression,
+			Dest: c.text("dest"), Format: c.text("format"), Compression: compression, Access: access,
 		})
 		if err != nil {
 			return nil, err

@@ -24,6 +24,7 @@ type CommitOptions struct {
 	Remove bool   // the container isn't needed any more
 
 	Compression Compression // of the layers, for a name at a transport
+	Access      Access
 }
 
 // CommitMethods lists what Options.CommitMethod can be. Fast makes an image in one pass over the container's files; library
@@ -46,7 +47,7 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		return nil, err
 	}
 	b := c.run
-	dest, system, err := b.destination(o.Name)
+	dest, system, err := b.destination(o.Name, o.Access)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +69,8 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		SystemContext:          system,
 		Squash:                 o.Squash,
 		SourceDateEpoch:        b.options.Created,
-		MaxRetries:             retries,
-		RetryDelay:             retryDelay,
+		MaxRetries:             o.Access.retries(),
+		RetryDelay:             o.Access.retryDelay(),
 	}
 	var image *Image
 	if b.options.CommitMethod != libraryMethod {
@@ -193,23 +194,28 @@ func (c *Container) target(name string) string {
 }
 
 // destination resolves the name of an image to be written. No name is a nil reference.
-func (b *Builder) destination(text string) (types.ImageReference, *types.SystemContext, error) {
+func (b *Builder) destination(text string, a Access) (types.ImageReference, *types.SystemContext, error) {
 	if text == "" {
-		return nil, b.system, nil
+		system, err := b.systemWith(a)
+		return nil, system, err
 	}
 	name, err := b.parse(text)
 	if err != nil {
 		return nil, nil, err
 	}
+	system, err := b.systemFor(name, a)
+	if err != nil {
+		return nil, nil, err
+	}
 	if name.Transport == "" || name.Transport == reference.Storage {
 		ref, err := b.storageRef(text)
-		return ref, b.system, err
+		return ref, system, err
 	}
 	ref, err := name.Ref()
 	if err != nil {
 		return nil, nil, failure.New("image name", fmt.Sprintf("%q", text), "%w", err)
 	}
-	return ref, b.systemFor(name), nil
+	return ref, system, nil
 }
 
 func manifestType(format string) (string, error) {

@@ -53,6 +53,7 @@ type FromOptions struct {
 	Pull     string // "missing" (also ""), "always", "newer" or "never"
 	Platform string // "os/arch[/variant]"; "" is this machine's
 	Keep     bool   // survives the run
+	Access   Access
 }
 
 // Scratch is the name of the image that has nothing in it.
@@ -61,14 +62,19 @@ const Scratch = buildah.BaseImageFakeName
 // From makes a working container.
 func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	image := o.Image
-	system := b.system
+	system, err := b.systemWith(o.Access)
+	if err != nil {
+		return nil, err
+	}
 	if image != Scratch {
 		name, err := b.parse(image)
 		if err != nil {
 			return nil, err
 		}
 		image = name.String()
-		system = b.systemFor(name)
+		if system, err = b.systemFor(name, o.Access); err != nil {
+			return nil, err
+		}
 	}
 	policy, err := pullPolicy(o.Pull)
 	if err != nil {
@@ -96,6 +102,8 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		// One of its own for each container: the library keeps the pointer and writes through it.
 		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: limits(conf.Containers.DefaultUlimits.Get())},
 		Format:          define.OCIv1ImageManifest,
+		MaxPullRetries:  o.Access.retries(),
+		PullRetryDelay:  o.Access.retryDelay(),
 		Logger:          b.options.Logger,
 	})
 	if err != nil {

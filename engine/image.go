@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.podman.io/common/libimage"
 	"go.podman.io/common/pkg/config"
@@ -26,17 +25,12 @@ type Image struct {
 	Stored bool     // in the store; false for one that was committed to another transport
 }
 
-// How often a registry that fails is asked again, and after how long; buildah's own defaults.
-const (
-	retries    = 3
-	retryDelay = 2 * time.Second
-)
-
 // PullOptions say which image is fetched and how.
 type PullOptions struct {
 	Image    string
 	Policy   string // as FromOptions.Pull
 	Platform string // as FromOptions.Platform
+	Access   Access
 }
 
 // Pull fetches an image into the store.
@@ -49,8 +43,11 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	system, err := withPlatform(b.systemFor(name), o.Platform)
+	system, err := b.systemFor(name, o.Access)
 	if err != nil {
+		return nil, err
+	}
+	if system, err = withPlatform(system, o.Platform); err != nil {
 		return nil, err
 	}
 	images, err := b.images(system)
@@ -63,7 +60,7 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) (*Image, error) {
 	}
 	b.step("pull " + o.Image)
 	options := &libimage.PullOptions{}
-	tries, delay := uint(retries), retryDelay
+	tries, delay := uint(o.Access.retries()), o.Access.retryDelay()
 	options.MaxRetries, options.RetryDelay = &tries, &delay
 	pulled, err := images.Pull(ctx, name.String(), common, options)
 	if err != nil {

@@ -17,6 +17,7 @@ type PushOptions struct {
 	Dest        string // a name at a transport; without one a registry is meant; "" is the image's own first name
 	Format      string // "oci", "docker", or "" for the one it has
 	Compression Compression
+	Access      Access
 }
 
 // Pushed is what became of a push.
@@ -50,7 +51,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if name.Transport == "" {
 		name.Transport = reference.Registry
 	}
-	ref, system, err := b.destination(name.String())
+	ref, system, err := b.destination(name.String(), o.Access)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +73,8 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 		ManifestType:           format,
 		Store:                  b.options.Store.Store,
 		SystemContext:          system,
-		MaxRetries:             retries,
-		RetryDelay:             retryDelay,
+		MaxRetries:             o.Access.retries(),
+		RetryDelay:             o.Access.retryDelay(),
 	}
 	options.SourceLookupReferenceFunc = func(ref types.ImageReference) (types.ImageReference, error) {
 		stored, err := b.options.Store.Image(image.ID)

@@ -11,7 +11,6 @@ import (
 	"go.podman.io/storage/pkg/configfile"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
-	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
 // acceptAnything is the policy that Debian's and Fedora's packages install: signatures are checked for those registries
@@ -39,9 +38,8 @@ func systemContext(o Options) (*types.SystemContext, error) {
 		if path == "" {
 			continue
 		}
-		if _, err := os.Stat(path); err != nil {
-			return nil, failure.New("reading", what, "%w", err).WithKind(failure.Usage).
-				WithHint("give %s the path of an existing file.", what)
+		if err := needFile(what, path); err != nil {
+			return nil, err.WithKind(failure.Usage).WithHint("give %s the path of an existing file.", what)
 		}
 	}
 	switch _, err := signature.DefaultPolicy(sys); {
@@ -59,12 +57,10 @@ func systemContext(o Options) (*types.SystemContext, error) {
 	return sys, nil
 }
 
-// systemFor is the run's context for one image name: a registry on the loopback interface may be reached over plain HTTP
-// unless the user said otherwise, as Docker has it, since nobody can listen in on it.
-func (b *Builder) systemFor(name reference.Name) *types.SystemContext {
-	sys := *b.system
-	if b.options.Registries.TLSVerify == nil && name.Loopback() {
-		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+// needFile fails if there is nothing at the path that an option names.
+func needFile(option, path string) *failure.Error {
+	if _, err := os.Stat(path); err != nil {
+		return failure.New("reading", option, "%w", err)
 	}
-	return &sys
+	return nil
 }

@@ -78,7 +78,7 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 		}
 		return err
 	}
-	err = retry.IfNecessary(ctx, attempt, &retry.Options{MaxRetry: retries, Delay: retryDelay, IsErrorRetryable: func(err error) bool {
+	err = retry.IfNecessary(ctx, attempt, &retry.Options{MaxRetry: o.Access.retries(), Delay: o.Access.retryDelay(), IsErrorRetryable: func(err error) bool {
 		return dest.Transport().Name() == reference.Registry && retry.IsErrorRetryable(err)
 	}})
 	var refused types.ManifestTypeRejectedError
