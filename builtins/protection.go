@@ -1,0 +1,35 @@
+package builtins
+
+import (
+	"go.starlark.net/starlark"
+
+	"github.com/rlbuild/rlbuild/engine"
+)
+
+// protectionParams are the options of those verbs that can encrypt and sign what they write.
+var protectionParams = []param{
+	{name: "encryption_key", kind: strings_, keyword: true,
+		doc: `encrypt the layers for these keys: "jwe:FILE", "pgp:RECIPIENT", "pkcs7:FILE" or "provider:NAME"`},
+	{name: "encrypt_layer", kind: kind{"a list of whole numbers", listOf(is[starlark.Int])}, keyword: true,
+		doc: "which layers are encrypted, counted from 0, or from the last with -1; all"},
+	{name: "sign_by", kind: aString, keyword: true, doc: "sign with the GPG key of this fingerprint"},
+	{name: "sign_by_sigstore_private_key", kind: aPath, keyword: true, doc: "sign with the sigstore key in this file"},
+	{name: "sign_by_sigstore", kind: aPath, keyword: true, doc: "sign as this file of sigstore parameters says"},
+	{name: "sign_passphrase_file", kind: aPath, keyword: true, doc: "file with the passphrase of the signing key"},
+}
+
+// protection returns what those options say.
+func (c *call) protection() (p engine.Protection, err error) {
+	p.EncryptionKeys = c.stringList("encryption_key")
+	for _, value := range elements(c.values["encrypt_layer"]) {
+		layer, err := starlark.AsInt32(value)
+		if err != nil {
+			return p, c.wrong("encrypt_layer", "got %s, want the number of a layer", value)
+		}
+		p.EncryptLayers = append(p.EncryptLayers, layer)
+	}
+	p.SignBy = c.text("sign_by")
+	p.SigstoreKey, p.SigstoreParams = c.hostPath("sign_by_sigstore_private_key"), c.hostPath("sign_by_sigstore")
+	p.PassphraseFile = c.hostPath("sign_passphrase_file")
+	return p, nil
+}
