@@ -17,7 +17,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 1
 export DEBIAN_FRONTEND := noninteractive
 
-.PHONY: build setup setup-test setup-bench peer test e2e bench lint check demo clean
+.PHONY: build setup setup-test setup-bench peer test e2e parity bench lint check demo clean
 
 build: setup
 	$(GOBUILD) -ldflags "$(LDFLAGS)" -o bin/rlbuild ./cmd/rlbuild
@@ -46,6 +46,11 @@ test: setup-test peer
 # The command's end-to-end suite alone. RUN picks tests: make e2e RUN=TestOverlay/run_
 e2e: setup-test peer
 	@.ci/test $(GOTEST) -v -run='$(or $(RUN),.)' -- ./cmd/rlbuild
+
+# The same jobs as shell scripts with buildah and as scripts of rlbuild, and what came of them compared. CASES picks jobs:
+# make parity CASES=copy_
+parity: setup-test peer
+	@.ci/test $(GOTEST) -v -run='TestParity/.*/$(or $(CASES),.)' -- ./cmd/rlbuild
 
 # rlbuild beside its peer and the floor, in turns: a table on standard output, every sample in bin/bench.json, or where
 # BENCH_JSON says. ROWS picks rows and ROUNDS says how many times each is measured: make bench ROWS='commit push' ROUNDS=9

@@ -60,6 +60,9 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err := c.tidy(); err != nil {
 		return nil, explain("commit", c.name, err)
 	}
+	if b.options.Created == nil {
+		c.builder.SetLabel(buildah.BuilderIdentityAnnotation, define.Version) // as buildah commit does
+	}
 	library := buildah.CommitOptions{
 		PreferredManifestType:  format,
 		Compression:            compression(stored),

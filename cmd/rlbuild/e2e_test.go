@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if buildah.InitReexec() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"rlbuild": main, "signal": signalMain})
+	testscript.Main(m, map[string]func(){"rlbuild": main, "signal": signalMain, "describe": describeMain})
 }
 
 // suite is one run over a folder of scripts.
