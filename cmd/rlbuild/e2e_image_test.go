@@ -161,6 +161,7 @@ func writeArchive(name string, config v1.ImageConfig, layers [][]entry) error {
 		descriptor := add(v1.MediaTypeImageLayer, layer)
 		manifest.Layers = append(manifest.Layers, descriptor)
 		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, descriptor.Digest)
+		image.History = append(image.History, v1.History{CreatedBy: "image"}) // the library drops one that lacks a layer
 	}
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	for _, part := range []struct {

@@ -27,7 +27,9 @@ func TestMain(m *testing.M) {
 	if buildah.InitReexec() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"rlbuild": main, "signal": signalMain, "describe": describeMain})
+	testscript.Main(m, map[string]func(){
+		"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain,
+	})
 }
 
 // suite is one run over a folder of scripts.

@@ -222,3 +222,12 @@ func attributesOf(path string) ([]string, error) {
 	sort.Strings(attributes)
 	return attributes, nil
 }
+
+// setxattrMain is a command for the scripts: `setxattr FILE NAME VALUE` sets an extended attribute.
+func setxattrMain() {
+	if err := unix.Lsetxattr(os.Args[1], os.Args[2], []byte(os.Args[3]), 0); err != nil {
+		fmt.Fprintln(os.Stderr, "setxattr:", err)
+		os.Exit(1)
+	}
+	rootless.Stay()
+}

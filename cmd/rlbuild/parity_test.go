@@ -36,9 +36,14 @@ import (
 //
 // Both stores hold localhost/base; $REGISTRY is an empty registry, $AUTH_REGISTRY one that wants user:secret, $BASE the
 // base image as an OCI archive.
-func TestParity(t *testing.T) {
+func TestParity(t *testing.T) { runParity(t, "parity") }
+
+// TestParityNotices has what differs noticed: its job is done differently on purpose.
+func TestParityNotices(t *testing.T) { runParity(t, "parity-check") }
+
+func runParity(t *testing.T, dir string) {
 	needUser(t)
-	cases := parityCases(t)
+	cases := parityCases(t, dir)
 	base := filepath.Join(t.TempDir(), "base.tar")
 	if err := writeBase(base); err != nil {
 		t.Fatal(err)
@@ -86,9 +91,10 @@ const (
 	ourScript  = "rlbuild.star"
 )
 
-func parityCases(t *testing.T) []parityCase {
+// parityCases reads the cases in a folder of testdata.
+func parityCases(t *testing.T, dir string) []parityCase {
 	t.Helper()
-	files, err := filepath.Glob("../../testdata/parity/*.txtar")
+	files, err := filepath.Glob(filepath.Join("../../testdata", dir, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
 	}
