@@ -97,3 +97,44 @@ func (p *param) text() string {
 func indent(text, by string) string {
 	return by + strings.ReplaceAll(text, "\n", "\n"+by)
 }
+
+// Parameters returns the names of a builtin's parameters, or nil if there is none of that name.
+func Parameters(name string) []string {
+	for _, v := range documented() {
+		if v.name == name {
+			names := make([]string, len(v.params))
+			for i, p := range v.params {
+				names[i] = p.name
+			}
+			return names
+		}
+	}
+	return nil
+}
+
+// Reference returns the reference of all builtins and methods as a Markdown page.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("# Reference\n\nMade from the same text as `rlbuild help BUILTIN`, by `make docs`. In the examples, which the tests run, " +
+		"`ctr` is a container with a shell.\n")
+	for _, v := range documented() {
+		fmt.Fprintf(&b, "\n## %s\n\n", v.name)
+		fmt.Fprintf(&b, "```python\n%s\n```\n\n%s %s.\n", v.signature(), v.name, v.summary)
+		if v.doc != "" {
+			fmt.Fprintf(&b, "\n%s\n", v.doc)
+		}
+		if len(v.params) > 0 {
+			b.WriteString("\n")
+		}
+		for _, p := range v.params {
+			fmt.Fprintf(&b, "- `%s`: %s\n", p.name, p.text())
+		}
+		if v.gives != "" {
+			fmt.Fprintf(&b, "\nReturns %s.\n", v.gives)
+		}
+		for _, example := range v.examples() {
+			fmt.Fprintf(&b, "\n```python\n%s\n```\n", example)
+		}
+	}
+	return b.String()
+}

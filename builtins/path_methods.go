@@ -36,7 +36,8 @@ print((root / "etc/passwd").read().splitlines()[0])`,
 		{name: "mode", kind: anInt, keyword: true, doc: "permissions, as 0o644; a new file has 0o644, one that is there keeps its own"},
 		{name: "append", kind: aBool, keyword: true, fallback: "False", doc: "add to the end instead"},
 	}, `root = mount(ctr)
-(root / "etc/motd").write("built without root\n", mode = 0o644)`,
+(root / "etc/motd").write("built without root\n", mode = 0o644)
+(root / "etc/motd").write("and without a daemon\n", append = True)`,
 		func(c *call, files *rootfs.FS, name string) (starlark.Value, error) {
 			how := rootfs.Write{Append: c.flag("append", false)}
 			if c.given("mode") {
@@ -104,7 +105,7 @@ print([p.name for p in root.glob("etc/*")])`,
 		{name: "parents", kind: aBool, keyword: true, fallback: "False",
 			doc: "make what is missing on the way as well, and take a directory that is there as it is"},
 	}, `root = mount(ctr)
-(root / "srv/data").mkdir(parents = True)`,
+(root / "srv/data").mkdir(mode = 0o750, parents = True)`,
 		func(c *call, files *rootfs.FS, name string) (starlark.Value, error) {
 			mode := fs.FileMode(0o755)
 			if c.given("mode") {
@@ -163,7 +164,8 @@ print([p.name for p in root.glob("etc/*")])`,
 		recursive,
 	}, `root = mount(ctr)
 (root / "tmp/x").write("x")
-(root / "tmp/x").chown(0, 0)`,
+(root / "tmp/x").chown(0, 0)
+(root / "root").chown("root:root", recursive = True)`,
 		func(c *call, files *rootfs.FS, name string) (starlark.Value, error) {
 			user, group := c.owner("user"), c.owner("group")
 			if before, after, both := strings.Cut(user, ":"); both && group == "" {
@@ -196,7 +198,8 @@ print((root / "tmp/l").readlink())`,
 		{name: "follow", kind: aBool, keyword: true, fallback: "True", doc: "False describes a link itself"},
 	}, `root = mount(ctr)
 s = (root / "etc/passwd").stat()
-print(s.type, s.size, "%o" % s.mode)`,
+print(s.type, s.size, "%o" % s.mode)
+print((root / "bin/sh").stat(follow = False).type)`,
 		func(c *call, files *rootfs.FS, name string) (starlark.Value, error) {
 			stat := files.Stat
 			if !c.flag("follow", true) {
