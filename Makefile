@@ -17,7 +17,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 1
 export DEBIAN_FRONTEND := noninteractive
 
-.PHONY: build setup setup-test setup-bench peer test e2e parity bench lint check demo clean
+.PHONY: build setup setup-test setup-bench peer test e2e parity bench lint check demo docs clean
 
 build: setup
 	$(GOBUILD) -ldflags "$(LDFLAGS)" -o bin/rlbuild ./cmd/rlbuild
@@ -64,6 +64,11 @@ lint: setup
 	go vet -tags=$(TAGS) ./...
 
 check: lint test
+
+# The reference page and the README's tables, which are made of what help says and of testdata/parity-table.txt.
+docs: peer
+	go test -tags=$(TAGS) ./builtins -run=TestReferencePage -update
+	RLBUILD_PEER=$(CURDIR)/bin/buildah go test -tags=$(TAGS) ./cmd/rlbuild -run=TestParityTable -update
 
 clean:
 	rm -rf bin
