@@ -22,12 +22,17 @@ from is a reserved word in Starlark, hence the underscore.`,
 			doc: `when the registry is asked: "missing" (not in the store), "always", "newer" or "never"`},
 		{name: "platform", kind: aString, keyword: true, doc: `"os/arch[/variant]"; this machine's`},
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
-	}, accessParams),
+	}, stepDefaultParams, accessParams),
 	gives: "a container: .id, .name, .image",
 	example: `empty = from_("scratch", name = "nothing-yet")
 print(empty.name)`,
+	more: stepDefaultExamples,
 	do: func(c *call) (starlark.Value, error) {
 		access, err := c.access()
+		if err != nil {
+			return nil, err
+		}
+		steps, err := c.stepDefaults()
 		if err != nil {
 			return nil, err
 		}
@@ -38,6 +43,7 @@ print(empty.name)`,
 			Platform: c.text("platform"),
 			Keep:     c.flag("keep", false),
 			Access:   access,
+			Steps:    steps,
 		}
 		if image, ok := c.values["image"].(*imageValue); ok {
 			if !image.image.Stored {

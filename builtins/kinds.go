@@ -22,6 +22,8 @@ var (
 	aPath      = kind{"a path or a string", isPath}
 	paths      = kind{"a path or a string, or a list of them", either(isPath, listOf(isPath))}
 	strings_   = kind{"a list of strings", listOf(isString)}
+	texts      = kind{"a list of strings, or one string", either(isString, listOf(isString))}
+	aSize      = kind{`a size ("64m"), or a number of bytes`, either(isString, is[starlark.Int])}
 	aCommand   = kind{"a list of strings and paths, or a string for the shell", either(isString, listOf(isPath))}
 	aMapping   = kind{"a dict from strings to strings", isMapping(false)}
 	aDuration  = kind{`a duration ("1m30s"), or a number of seconds`, either(isString, is[starlark.Int], is[starlark.Float], is[sltime.Duration])}

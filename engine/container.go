@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"go.podman.io/buildah"
@@ -12,7 +11,6 @@ import (
 	"go.podman.io/buildah/define"
 	"go.podman.io/common/pkg/config"
 	"go.podman.io/storage"
-	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
@@ -32,6 +30,7 @@ type Container struct {
 	keep    bool
 	gone    bool
 
+	defaults  StepDefaults              // of its run steps
 	hostsFile []byte                    // /etc/hosts of its sandboxed steps
 	pulledUp  []copier.EnsureParentPath // see notePulledUp
 	targets   *sandbox.Targets          // left in the root by its sandboxed steps; nil for none
@@ -54,6 +53,7 @@ type FromOptions struct {
 	Platform string // "os/arch[/variant]"; "" is this machine's
 	Keep     bool   // survives the run
 	Access   Access
+	Steps    StepDefaults
 }
 
 // Scratch is the name of the image that has nothing in it.
@@ -87,25 +87,22 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading containers.conf: %w", err)
 	}
-	capabilities, err := conf.Capabilities("", nil, nil)
-	if err != nil {
-		return nil, fmt.Errorf("reading the default capabilities: %w", err)
-	}
-	b.step("from_ " + o.Image)
-	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, buildah.BuilderOptions{
+	options := buildah.BuilderOptions{
 		FromImage:        image,
 		Container:        o.Name,
 		PullPolicy:       policy,
 		SystemContext:    system,
 		NetworkInterface: b.network(),
-		Capabilities:     capabilities,
-		// One of its own for each container: the library keeps the pointer and writes through it.
-		CommonBuildOpts: &define.CommonBuildOptions{Ulimit: limits(conf.Containers.DefaultUlimits.Get())},
-		Format:          define.OCIv1ImageManifest,
-		MaxPullRetries:  o.Access.retries(),
-		PullRetryDelay:  o.Access.retryDelay(),
-		Logger:          b.options.Logger,
-	})
+		Format:           define.OCIv1ImageManifest,
+		MaxPullRetries:   o.Access.retries(),
+		PullRetryDelay:   o.Access.retryDelay(),
+		Logger:           b.options.Logger,
+	}
+	if err := b.setDefaults(&options, conf, &o.Steps); err != nil {
+		return nil, err
+	}
+	b.step("from_ " + o.Image)
+	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, options)
 	if err != nil {
 		if errors.Is(err, storage.ErrDuplicateName) {
 			return nil, failure.New("from_", o.Image, "a container named %q is already there", o.Name).
@@ -113,29 +110,12 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		}
 		return nil, explain("from_", o.Image, err)
 	}
-	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container, keep: o.Keep || b.options.Keep}
+	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container, keep: o.Keep || b.options.Keep,
+		defaults: o.Steps}
 	b.mu.Lock()
 	b.containers = append(b.containers, c)
 	b.mu.Unlock()
 	return c, nil
-}
-
-// limits returns the resource limits of steps, as "name=soft:hard": those of containers.conf, and the library's own for
-// open files and processes, as far as this process may give them. The library asks for more than root has who lacks
-// CAP_SYS_RESOURCE, and then no step starts.
-func limits(configured []string) []string {
-	all := slices.Clone(configured)
-	for name, resource := range map[string]int{"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC} {
-		if slices.ContainsFunc(configured, func(l string) bool { return strings.HasPrefix(strings.ToLower(l), name+"=") }) {
-			continue
-		}
-		var have unix.Rlimit
-		if err := unix.Getrlimit(resource, &have); err == nil {
-			limit := min(have.Max, define.RLimitDefaultValue)
-			all = append(all, fmt.Sprintf("%s=%d:%d", name, limit, limit))
-		}
-	}
-	return all
 }
 
 // parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.
