@@ -1,6 +1,9 @@
 package builtins
 
 import (
+	"slices"
+	"strings"
+
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -9,18 +12,19 @@ import (
 // protectionParams are the options of those verbs that can encrypt and sign what they write.
 var protectionParams = []param{
 	{name: "encryption_key", kind: strings_, keyword: true,
-		doc: `encrypt the layers for these keys: "jwe:FILE", "pgp:RECIPIENT", "pkcs7:FILE" or "provider:NAME"`},
+		doc: `encrypt the layers for these keys: "jwe:FILE", "pgp:RECIPIENT", "pkcs7:FILE", "pkcs11:FILE" or "provider:NAME"`},
 	{name: "encrypt_layer", kind: kind{"a list of whole numbers", listOf(is[starlark.Int])}, keyword: true,
 		doc: "which layers are encrypted, counted from 0, or from the last with -1; all"},
 	{name: "sign_by", kind: aString, keyword: true, doc: "sign with the GPG key of this fingerprint"},
 	{name: "sign_by_sigstore_private_key", kind: aPath, keyword: true, doc: "sign with the sigstore key in this file"},
-	{name: "sign_by_sigstore", kind: aPath, keyword: true, doc: "sign as this file of sigstore parameters says"},
 	{name: "sign_passphrase_file", kind: aPath, keyword: true, doc: "file with the passphrase of the signing key"},
 }
 
 // protection returns what those options say.
 func (c *call) protection() (p engine.Protection, err error) {
-	p.EncryptionKeys = c.stringList("encryption_key")
+	for _, key := range c.stringList("encryption_key") {
+		p.EncryptionKeys = append(p.EncryptionKeys, c.encryptionKey(key))
+	}
 	for _, value := range elements(c.values["encrypt_layer"]) {
 		layer, err := starlark.AsInt32(value)
 		if err != nil {
@@ -29,7 +33,16 @@ func (c *call) protection() (p engine.Protection, err error) {
 		p.EncryptLayers = append(p.EncryptLayers, layer)
 	}
 	p.SignBy = c.text("sign_by")
-	p.SigstoreKey, p.SigstoreParams = c.hostPath("sign_by_sigstore_private_key"), c.hostPath("sign_by_sigstore")
+	p.SigstoreKey = c.hostPath("sign_by_sigstore_private_key")
 	p.PassphraseFile = c.hostPath("sign_passphrase_file")
 	return p, nil
+}
+
+// encryptionKey returns the key with the host's path of its file, if it is in one.
+func (c *call) encryptionKey(key string) string {
+	protocol, file, _ := strings.Cut(key, ":")
+	if slices.Contains([]string{"jwe", "pkcs7", "pkcs11"}, protocol) && file != "" {
+		return protocol + ":" + c.place(starlark.String(file)).host()
+	}
+	return key
 }

@@ -14,12 +14,17 @@ var pushVerb = &verb{
 	summary: "copies an image from the store to a registry, an archive or a directory",
 	doc: `The destination is a name at a transport, as for commit; without a transport a registry is meant, and without a
 destination the image's own first name. Credentials come from the usual files (podman login, skopeo login, docker login,
---authfile). A registry on the loopback interface may speak plain HTTP.`,
+--authfile). A registry on the loopback interface may speak plain HTTP.
+
+Signatures of GPG are made by the gpg program with the user's keys (GNUPGHOME), and go where registries.d says; those of
+sigstore need use-sigstore-attachments there.`,
 	params: slices.Concat([]param{
 		{name: "image", kind: anImage, required: true, doc: "what is sent"},
 		{name: "dest", kind: aString, doc: "where to"},
-		{name: "format", kind: aString, keyword: true, doc: `"oci" or "docker"; the one it has`},
-		compressionFormat, compressionLevel,
+		{name: "format", kind: aString, keyword: true, doc: `"oci", "docker" (also "v2s2") or "v2s1"; the one it has`},
+	}, compressionParams, protectionParams, []param{
+		{name: "remove_signatures", kind: aBool, keyword: true, doc: "leave out the signatures that the image has in the store"},
+		{name: "digestfile", kind: aPath, keyword: true, doc: "file that the digest is written to"},
 	}, accessParams),
 	gives: "a struct: digest of the manifest as it was written, reference by which it can be had again",
 	example: `image = commit(ctr, "localhost/example-push")
@@ -30,17 +35,18 @@ remove(image)`,
 		if err != nil {
 			return nil, err
 		}
-		compression, err := c.compression()
-		if err != nil {
+		o := engine.PushOptions{Dest: c.text("dest"), Format: c.text("format"), DigestFile: c.hostPath("digestfile")}
+		o.RemoveSignatures = c.flag("remove_signatures", false)
+		if o.Compression, err = c.compression(); err != nil {
 			return nil, err
 		}
-		access, err := c.access()
-		if err != nil {
+		if o.Protection, err = c.protection(); err != nil {
 			return nil, err
 		}
-		pushed, err := c.session.engine.Push(c.ctx(), image, engine.PushOptions{
-			Dest: c.text("dest"), Format: c.text("format"), Compression: compression, Access: access,
-		})
+		if o.Access, err = c.access(); err != nil {
+			return nil, err
+		}
+		pushed, err := c.session.engine.Push(c.ctx(), image, o)
 		if err != nil {
 			return nil, err
 		}
@@ -51,21 +57,30 @@ remove(image)`,
 	},
 }
 
-// The parameters of those verbs that write compressed layers.
+// The options of those verbs that write compressed layers.
 var (
 	compressionFormat = param{
 		name: "compression_format", kind: aString, keyword: true, fallback: `"gzip"`,
-		doc: `"gzip" or "zstd", for layers that are written outside the store`,
+		doc: `"gzip", "zstd" or "zstd:chunked", for layers that are written outside the store`,
 	}
 	compressionLevel = param{
 		name: "compression_level", kind: anInt, keyword: true,
 		doc: "1 to 9 for gzip, 1 to 22 for zstd; the format's own default",
 	}
+	compressionParams = []param{
+		compressionFormat, compressionLevel,
+		{name: "force_compression", kind: aBool, keyword: true,
+			doc: "send layers again that the destination has in another format; True if compression_format is given"},
+		{name: "disable_compression", kind: aBool, keyword: true, doc: "leave the layers uncompressed"},
+	}
 )
 
 // compression returns what those parameters say.
 func (c *call) compression() (engine.Compression, error) {
-	compression := engine.Compression{Format: c.text("compression_format")}
+	compression := engine.Compression{Format: c.text("compression_format"), Disable: c.flag("disable_compression", false)}
+	if force, ok := c.values["force_compression"].(starlark.Bool); ok {
+		compression.Force = new(bool(force))
+	}
 	value, given := c.values["compression_level"]
 	if !given {
 		return compression, nil

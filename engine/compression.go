@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -17,12 +18,17 @@ import (
 
 // Compression says how the layers of an image that leaves the store are compressed.
 type Compression struct {
-	Format string // "gzip" or "zstd"; "" is gzip, or what the destination has of a layer
-	Level  int    // 1 to 9 for gzip, 1 to 22 for zstd; 0 is the format's own default
+	Format  string // "gzip", "zstd" or "zstd:chunked"; "" is gzip, or what the destination has of a layer
+	Level   int    // 1 to 9 for gzip, 1 to 22 for zstd; 0 is the format's own default
+	Force   *bool  // whether layers that the destination has in another format are sent again; nil means if Format is given
+	Disable bool   // layers stay as they are in the store, which has them plain
 }
 
+// chunked is zstd with an index of the files, by which a layer can be fetched in parts.
+const chunked = "zstd:chunked"
+
 // levels are the highest ones.
-var levels = map[string]int{compress.Gzip: 9, compress.Zstd: 22}
+var levels = map[string]int{compress.Gzip: 9, compress.Zstd: 22, chunked: 22}
 
 // check refuses what doesn't exist, and what the format of the image's manifest ("oci", "docker", "" for any) and the
 // transport of its destination can't have.
@@ -32,19 +38,28 @@ func (c Compression) check(manifestFormat, transport string) error {
 	}
 	format := c.format()
 	highest, known := levels[format]
+	quoted := fmt.Sprintf("%q", format)
 	switch {
 	case !known:
-		return failure.New("compression format", fmt.Sprintf("%q", c.Format), `is neither "gzip" nor "zstd"`)
+		return failure.New("compression format", quoted, `is none of "gzip", "zstd" and "zstd:chunked"`)
 	case c.Level < 0 || c.Level > highest:
 		return failure.New("compression level", fmt.Sprint(c.Level), "%s has the levels 1 to %d", format, highest)
+	case c.Disable && (c.Format != "" || c.Level != 0 || c.Force != nil):
+		return failure.New("", "disable_compression", "can't be had together with a compression").
+			WithHint("leave out one of them.")
+	case c.Disable:
+		return nil
+	case c.Force != nil && *c.Force && c.Format == "":
+		return failure.New("", "force_compression", "says to insist on a compression format, and none is named").
+			WithHint(`name it: compression_format = "gzip"`)
 	case transport == reference.Storage:
-		return failure.New("compression format", fmt.Sprintf("%q", format), "an image in the store has no compressed layers").
+		return failure.New("compression format", quoted, "an image in the store has no compressed layers").
 			WithHint("leave it out here; it counts when the image is pushed.")
 	case transport == dockerArchive:
-		return failure.New("compression format", fmt.Sprintf("%q", format), "the layers of a docker-archive aren't compressed").
+		return failure.New("compression format", quoted, "the layers of a docker-archive aren't compressed").
 			WithHint("leave it out, or write an oci-archive.")
-	case format == compress.Zstd && manifestFormat == "docker":
-		return failure.New("compression format", `"zstd"`, "an image in docker's format can't have it").
+	case format != compress.Gzip && manifestFormat != "" && manifestFormat != "oci":
+		return failure.New("compression format", quoted, "an image in docker's format can't have it").
 			WithHint(`use format = "oci" with it.`)
 	}
 	return nil
@@ -53,6 +68,14 @@ func (c Compression) check(manifestFormat, transport string) error {
 // dockerArchive is the transport that wants layers as they are.
 const dockerArchive = "docker-archive"
 
+// wantsCompressed reports whether the library compresses layers for the transport, unless it is told not to.
+func wantsCompressed(transport string) bool {
+	return slices.Contains([]string{reference.Registry, "oci", "oci-archive"}, transport)
+}
+
+// plainFormat reports whether the format is one that rlbuild's own compressors and shortcuts know.
+func (c Compression) plainFormat() bool { return c.format() != chunked }
+
 func (c Compression) format() string {
 	if c.Format == "" {
 		return compress.Gzip
@@ -60,10 +83,10 @@ func (c Compression) format() string {
 	return c.Format
 }
 
-// forced is the algorithm that was asked for, or nil. As with buildah's flag, layers that the destination has in another
-// compression don't do then.
+// forced is the algorithm that all layers must have, or nil. As with buildah's flag, layers that the destination has in
+// another compression than the one that was asked for don't do, unless they are said to.
 func (c Compression) forced() *algorithms.Algorithm {
-	if c.Format == "" {
+	if c.Format == "" || c.Force != nil && !*c.Force {
 		return nil
 	}
 	return c.algorithm()
@@ -71,15 +94,18 @@ func (c Compression) forced() *algorithms.Algorithm {
 
 // chosen is the algorithm that was asked for, if only by giving a level of gzip, or nil.
 func (c Compression) chosen() *algorithms.Algorithm {
-	if c == (Compression{}) {
+	if c.Format == "" && c.Level == 0 {
 		return nil
 	}
 	return c.algorithm()
 }
 
 func (c Compression) algorithm() *algorithms.Algorithm {
-	if c.format() == compress.Zstd {
+	switch c.format() {
+	case compress.Zstd:
 		return &algorithms.Zstd
+	case chunked:
+		return &algorithms.ZstdChunked
 	}
 	return &algorithms.Gzip
 }
@@ -93,10 +119,13 @@ func (c Compression) level() *int {
 
 // archive is the format as the storage library calls it.
 func (c Compression) archive() archive.Compression {
-	if c.format() == compress.Zstd {
-		return archive.Zstd
+	switch {
+	case c.Disable:
+		return archive.Uncompressed
+	case c.format() == compress.Gzip:
+		return archive.Gzip
 	}
-	return archive.Gzip
+	return archive.Zstd
 }
 
 // compressionName is how a layer that was found at a destination is compressed.
@@ -123,4 +152,28 @@ func compressionOf(mediaType string) (operation types.LayerCompression, algorith
 		return types.Decompress, nil, true
 	}
 	return types.PreserveOriginal, nil, false
+}
+
+// uncompressed is a place that takes layers as they are. The library's own way to say so is for layouts only.
+type uncompressed struct{ types.ImageReference }
+
+func (u *uncompressed) NewImageDestination(ctx context.Context, system *types.SystemContext) (types.ImageDestination, error) {
+	inner, err := u.ImageReference.NewImageDestination(ctx, system)
+	if err != nil {
+		return nil, err
+	}
+	return &uncompressedDestination{inner}, nil
+}
+
+type uncompressedDestination struct{ types.ImageDestination }
+
+func (d *uncompressedDestination) DesiredLayerCompression() types.LayerCompression {
+	return types.PreserveOriginal
+}
+
+// TryReusingBlob takes no layer that is compressed, whatever the destination has.
+func (d *uncompressedDestination) TryReusingBlob(
+	ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, _ bool,
+) (bool, types.BlobInfo, error) {
+	return d.ImageDestination.TryReusingBlob(ctx, info, cache, false)
 }

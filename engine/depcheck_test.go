@@ -77,7 +77,8 @@ var table = []room{
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
-			"github.com/opencontainers", "github.com/moby/sys/userns", "github.com/sirupsen/logrus", "github.com/docker/go-units",
+			"github.com/containers/ocicrypt", "github.com/docker/go-units", "github.com/moby/sys/userns",
+			"github.com/opencontainers", "github.com/openshift/imagebuilder", "github.com/sirupsen/logrus",
 			"golang.org/x/sys",
 		},
 		why: "It alone drives buildah's library. Without Starlark and flags it can be driven by anything else.",

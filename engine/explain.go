@@ -85,6 +85,14 @@ var causes = []cause{
 		why:  saying("the registry has had too many requests from here"),
 		hint: "wait, or log in for a higher limit.",
 	}, {
+		when: contains("Would invalidate signatures", "Can not copy signatures to"),
+		why:  saying("the image has signatures that can't go along: they hold for its manifest as it was signed, or there is no place for them"),
+		hint: "leave them out: remove_signatures = True",
+	}, {
+		when: contains("writing sigstore attachments is disabled by configuration"),
+		why:  saying("registries.d doesn't say that this registry takes sigstore signatures"),
+		hint: `put "use-sigstore-attachments: true" for it into a file in ~/.config/containers/registries.d.`,
+	}, {
 		when: contains("docker-archive doesn't support modifying existing images"),
 		why:  saying("the file is there already, and images can't be added to a docker-archive"),
 		hint: "remove the file first: path(…).remove(missing_ok = True)",

@@ -48,6 +48,9 @@ func (c *Container) ship(ctx context.Context, dest types.ImageReference, o Commi
 	if o.Squash {
 		return nil, notDirect("squashing reads the layers below too")
 	}
+	if !o.Compression.plainFormat() || o.Compression.Disable {
+		return nil, notDirect("zstd:chunked, and layers that stay uncompressed, are the library's to write")
+	}
 	if dest.Transport().Name() == dockerArchive {
 		return nil, notDirect("a docker-archive has digests in front of what they are of")
 	}
