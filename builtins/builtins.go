@@ -25,7 +25,7 @@ type Options struct {
 func verbs() []*verb {
 	return []*verb{
 		fromVerb, mountVerb, umountVerb, runVerb, hostVerb, copyVerb, addVerb, configVerb(), commitVerb, pushVerb,
-		pullVerb, tagVerb, removeVerb, inspectVerb, argVerb, envVerb, globVerb, pathVerb,
+		pullVerb, tagVerb, untagVerb, removeVerb, renameVerb, imagesVerb, containersVerb, inspectVerb, historyVerb, argVerb, envVerb, globVerb, pathVerb,
 	}
 }
 
@@ -83,6 +83,7 @@ func Hints() map[string]string {
 		"unmount": "the builtin is spelled umount.",
 		"rm":      "the builtin is spelled remove.",
 		"rmi":     "the builtin is spelled remove.",
+		"ps":      "the builtin is spelled containers.",
 		"os":      "the environment is read with env(\"NAME\"), files with path(...).",
 	}
 }

@@ -11,22 +11,39 @@ import (
 var fromVerb = &verb{
 	name:    "from_",
 	summary: "makes a working container from an image",
-	doc: `The image is a name ("docker.io/library/debian:bookworm", "localhost/app"), a name at a transport ("oci-archive:app.tar"),
-an image value, or "scratch" for nothing at all. The container is deleted when the script ends, however it ends.
+	doc: `The image is a name ("docker.io/library/debian:bookworm", "localhost/app"), a name at a transport ("oci-archive:app.tar",
+"docker-archive:FILE", "oci:DIR", "dir:DIR", "docker-daemon:NAME", "sif:FILE", "tarball:FILE" for a root file system in a tar
+archive), an image value, or "scratch" for nothing at all. The container is deleted when the script ends, however it ends.
+
+Instructions that the image holds for those who build upon it (ONBUILD, in images of docker format) are carried out, as in
+a Containerfile; the files that they copy are those of the script's directory.
 
 from is a reserved word in Starlark, hence the underscore.`,
 	params: slices.Concat([]param{
 		{name: "image", kind: aBase, required: true, doc: "what it starts from"},
 		{name: "name", kind: aString, keyword: true, doc: "the container's name; one is made up from the image's"},
-		{name: "pull", kind: aString, keyword: true, fallback: `"missing"`,
-			doc: `when the registry is asked: "missing" (not in the store), "always", "newer" or "never"`},
-		{name: "platform", kind: aString, keyword: true, doc: `"os/arch[/variant]"; this machine's`},
+		{name: "pull", kind: aPolicy, keyword: true, fallback: `"missing"`, doc: policyDoc},
+		{name: "format", kind: aString, keyword: true, fallback: `"oci"`,
+			doc: `"oci" or "docker": what the configuration is meant for; commit has a format of its own`},
+		decryptionKey,
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
-	}, stepDefaultParams, accessParams),
-	gives: "a container: .id, .name, .image",
-	example: `empty = from_("scratch", name = "nothing-yet")
+	}, platformParams, stepDefaultParams, accessParams),
+	gives: "a container: .id, .name, .image, .image_id, .builder",
+	example: `empty = from_("scratch", name = "nothing-yet", format = "docker")
 print(empty.name)`,
-	more: stepDefaultExamples,
+	more: append([]string{
+		`commit(ctr, "oci:example-from")
+again = from_("oci:example-from", pull = "always", platform = "linux/amd64")
+print(again.name)`,
+		`commit(ctr, "localhost/example-from")
+again = from_("localhost/example-from", pull = False, os = "linux")
+path("container-id").write(again.id)                  # buildah's --cidfile
+remove("localhost/example-from", force = True)`,
+		`commit(ctr, "oci:example-armv7")
+other = from_("oci:example-armv7", arch = "arm", variant = "v7")`,
+		`again = from_("oci-archive:" + arg("base"), decryption_key = [], keep = True)
+remove(again)                                         # or look at it later`,
+	}, stepDefaultExamples...),
 	do: func(c *call) (starlark.Value, error) {
 		access, err := c.access()
 		if err != nil {
@@ -37,13 +54,15 @@ print(empty.name)`,
 			return nil, err
 		}
 		o := engine.FromOptions{
-			Image:    c.text("image"),
-			Name:     c.text("name"),
-			Pull:     c.text("pull"),
-			Platform: c.text("platform"),
-			Keep:     c.flag("keep", false),
-			Access:   access,
-			Steps:    steps,
+			Image:          c.text("image"),
+			Name:           c.text("name"),
+			Pull:           c.policy("pull"),
+			Platform:       c.platform(),
+			Format:         c.text("format"),
+			DecryptionKeys: c.stringList("decryption_key"),
+			Keep:           c.flag("keep", false),
+			Access:         access,
+			Steps:          steps,
 		}
 		if image, ok := c.values["image"].(*imageValue); ok {
 			if !image.image.Stored {

@@ -4,27 +4,57 @@ import "go.starlark.net/starlark"
 
 var inspectVerb = &verb{
 	name:    "inspect",
-	summary: "describes a container or an image",
-	doc:     "The dict is what buildah inspect prints: OCIv1 and Docker hold the configuration in the two formats.",
-	params:  []param{{name: "what", kind: inspected, required: true, doc: "what is described"}},
-	gives:   "a dict",
+	summary: "describes a container, an image or a manifest list",
+	doc: `The dict is what buildah inspect prints: OCIv1 and Docker hold the configuration in the two formats; of a manifest list
+it is the list. A string is looked for among the containers, then the images, then the lists.`,
+	params: []param{
+		{name: "what", kind: inspected, required: true, doc: "what is described"},
+		{name: "type", kind: aString, keyword: true, doc: `what a string names: "container", "image" or "manifest"; whatever is found first`},
+	},
+	gives: "a dict",
 	example: `config(ctr, label = {"version": "1"})
 print(inspect(ctr)["OCIv1"]["config"]["Labels"])`,
+	more: []string{`image = commit(ctr, "localhost/example-inspect")
+print(inspect("localhost/example-inspect", type = "image")["FromImageID"] == image.id)
+remove(image)`},
 	do: func(c *call) (starlark.Value, error) {
-		var described map[string]any
-		var err error
-		if v, ok := c.values["what"].(*containerValue); ok {
-			described, err = v.container.Inspect()
-		} else {
-			image, lookup := c.image(c.values["what"])
-			if lookup != nil {
-				return nil, lookup
-			}
-			described, err = c.session.engine.Inspect(c.ctx(), image)
-		}
+		described, err := c.inspect()
 		if err != nil {
 			return nil, err
 		}
 		return toStarlark(described), nil
 	},
+}
+
+func (c *call) inspect() (map[string]any, error) {
+	run := c.session.engine
+	if c.given("type") && !isString(c.values["what"]) {
+		return nil, c.wrong("type", "says what a string names, and %s is none", c.values["what"])
+	}
+	switch v := c.values["what"].(type) {
+	case *containerValue:
+		return v.container.Inspect()
+	case *imageValue:
+		return run.Inspect(c.ctx(), v.image)
+	}
+	name := c.text("what")
+	switch c.text("type") {
+	case "":
+		return run.InspectAny(c.ctx(), name)
+	case "container":
+		container, err := run.Container(name)
+		if err != nil {
+			return nil, err
+		}
+		return container.Inspect()
+	case "image":
+		image, err := run.Image(name)
+		if err != nil {
+			return nil, err
+		}
+		return run.Inspect(c.ctx(), image)
+	case "manifest":
+		return run.InspectManifest(name)
+	}
+	return nil, c.wrong("type", "%q is none of container, image, manifest", c.text("type"))
 }

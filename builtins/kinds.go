@@ -28,8 +28,8 @@ var (
 	aMapping   = kind{"a dict from strings to strings", isMapping(false)}
 	aDuration  = kind{`a duration ("1m30s"), or a number of seconds`, either(isString, is[starlark.Int], is[starlark.Float], is[sltime.Duration])}
 	anything   = kind{"any value", func(starlark.Value) bool { return true }}
-	inspected  = kind{"a container, an image, or an image's name", either(isString, is[*containerValue], is[*imageValue])}
-	removed    = kind{"a container, an image, or the name of one", inspected.takes}
+	inspected  = kind{"a container, an image, or the name of one", either(isString, is[*containerValue], is[*imageValue])}
+	removed    = kind{"a container, an image, the name of one, or a list of them", either(inspected.takes, listOf(inspected.takes))}
 )
 
 func is[T starlark.Value](v starlark.Value) bool { _, ok := v.(T); return ok }

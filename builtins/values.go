@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"strings"
@@ -13,7 +14,10 @@ import (
 	"github.com/rlbuild/rlbuild/engine/script"
 )
 
-// containerValue is a working container: .id, .name, .image.
+// containerAttrs are what scripts see of a container.
+var containerAttrs = []string{"builder", "id", "image", "image_id", "name"}
+
+// containerValue is a working container.
 type containerValue struct{ container *engine.Container }
 
 func (v *containerValue) String() string        { return "container(" + v.container.Name() + ")" }
@@ -21,7 +25,7 @@ func (v *containerValue) Type() string          { return "container" }
 func (v *containerValue) Freeze()               {}
 func (v *containerValue) Truth() starlark.Bool  { return true }
 func (v *containerValue) Hash() (uint32, error) { return hash(v.container.ID()), nil }
-func (v *containerValue) AttrNames() []string   { return []string{"id", "image", "name"} }
+func (v *containerValue) AttrNames() []string   { return containerAttrs }
 func (v *containerValue) Attr(name string) (starlark.Value, error) {
 	switch name {
 	case "id":
@@ -30,11 +34,15 @@ func (v *containerValue) Attr(name string) (starlark.Value, error) {
 		return starlark.String(v.container.Name()), nil
 	case "image":
 		return starlark.String(v.container.Image()), nil
+	case "image_id":
+		return starlark.String(v.container.ImageID()), nil
+	case "builder":
+		return starlark.True, nil
 	}
 	return nil, noAttr(v, name)
 }
 
-// imageValue is an image: .id, .digest, .names.
+// imageValue is an image. What the store knows of it besides ID, digest and names is read when it is asked for.
 type imageValue struct{ image *engine.Image }
 
 func (v *imageValue) String() string {
@@ -47,7 +55,9 @@ func (v *imageValue) Type() string          { return "image" }
 func (v *imageValue) Freeze()               {}
 func (v *imageValue) Truth() starlark.Bool  { return true }
 func (v *imageValue) Hash() (uint32, error) { return hash(v.image.ID), nil }
-func (v *imageValue) AttrNames() []string   { return []string{"digest", "id", "names"} }
+func (v *imageValue) AttrNames() []string {
+	return []string{"created", "digest", "id", "labels", "names", "names_history", "readonly", "size"}
+}
 func (v *imageValue) Attr(name string) (starlark.Value, error) {
 	switch name {
 	case "id":
@@ -55,13 +65,42 @@ func (v *imageValue) Attr(name string) (starlark.Value, error) {
 	case "digest":
 		return starlark.String(v.image.Digest), nil
 	case "names":
-		names := make([]starlark.Value, len(v.image.Names))
-		for i, name := range v.image.Names {
-			names[i] = starlark.String(name)
-		}
-		return starlark.NewList(names), nil
+		return textList(v.image.Names), nil
+	case "created", "labels", "names_history", "readonly", "size":
+		return v.fact(name)
 	}
 	return nil, noAttr(v, name)
+}
+
+// fact returns what the store knows.
+func (v *imageValue) fact(name string) (starlark.Value, error) {
+	facts, err := v.image.Facts(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	switch name {
+	case "created":
+		return moment(facts.Created), nil
+	case "names_history":
+		return textList(facts.NamesHistory), nil
+	case "readonly":
+		return starlark.Bool(facts.ReadOnly), nil
+	case "size":
+		return starlark.MakeInt64(facts.Size), nil
+	}
+	labels := map[string]any{}
+	for key, value := range facts.Labels {
+		labels[key] = value
+	}
+	return toStarlark(labels), nil
+}
+
+func textList(texts []string) *starlark.List {
+	values := make([]starlark.Value, len(texts))
+	for i, text := range texts {
+		values[i] = starlark.String(text)
+	}
+	return starlark.NewList(values)
 }
 
 // resultValue is what a command left: .code, .stdout, .stderr.

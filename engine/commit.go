@@ -203,6 +203,9 @@ func (b *Builder) destination(text string, a Access) (types.ImageReference, *typ
 		return nil, system, err
 	}
 	name, err := b.parse(text)
+	if err == nil {
+		err = name.Writable()
+	}
 	if err != nil {
 		return nil, nil, err
 	}

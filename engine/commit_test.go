@@ -144,7 +144,7 @@ func bothWays(t *testing.T, c *Container) *Image {
 	want, err := c.Commit(t.Context(), CommitOptions{Name: "localhost/same"})
 	check(t, err)
 	wanted := recorded(t, b, want)
-	check(t, b.RemoveImage(want))
+	check(t, b.RemoveImage(t.Context(), want, false))
 	b.options.CommitMethod = fastMethod // which fails rather than leave it to the library
 	got, err := c.Commit(t.Context(), CommitOptions{Name: "localhost/same"})
 	check(t, err)
@@ -255,7 +255,7 @@ func TestGivenUp(t *testing.T) {
 		if o.Remove != base.gone {
 			t.Errorf("rm = %v leaves a container that is gone: %v", o.Remove, base.gone)
 		}
-		check(t, b.RemoveImage(image))
+		check(t, b.RemoveImage(t.Context(), image, false))
 	}
 	if ids[0] != ids[1] {
 		t.Errorf("images %q differ", ids)

@@ -10,6 +10,7 @@ import (
 	"go.podman.io/buildah/copier"
 	"go.podman.io/buildah/define"
 	"go.podman.io/common/pkg/config"
+	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -29,6 +30,7 @@ type Container struct {
 	files   *rootfs.FS // the mount, held open; nil when it isn't mounted
 	keep    bool
 	gone    bool
+	adopted *adopted // what it was like before this run, if it is older; else nil
 
 	defaults  StepDefaults              // of its run steps
 	hostsFile []byte                    // /etc/hosts of its sandboxed steps
@@ -45,15 +47,20 @@ func (c *Container) Name() string { return c.name }
 // Image returns the name of the image it was made from, "" for scratch.
 func (c *Container) Image() string { return c.builder.FromImage }
 
+// ImageID returns the ID of that image, "" for scratch.
+func (c *Container) ImageID() string { return c.builder.FromImageID }
+
 // FromOptions say what a working container is made of.
 type FromOptions struct {
-	Image    string // a name, an ID, a transport's name, or "scratch"
-	Name     string // of the container; "" makes one up from the image's
-	Pull     string // "missing" (also ""), "always", "newer" or "never"
-	Platform string // "os/arch[/variant]"; "" is this machine's
-	Keep     bool   // survives the run
-	Access   Access
-	Steps    StepDefaults
+	Image          string // a name, an ID, a transport's name, or "scratch"
+	Name           string // of the container; "" makes one up from the image's
+	Pull           string // "missing" (also ""), "always", "newer" or "never", or another of buildah's words for them
+	Platform       Platform
+	Format         string   // "oci" (also "") or "docker": the format that the configuration is meant for
+	DecryptionKeys []string // of an encrypted image: "FILE[:PASSWORD]" or "provider:NAME"
+	Keep           bool     // survives the run
+	Access         Access
+	Steps          StepDefaults
 }
 
 // Scratch is the name of the image that has nothing in it.
@@ -61,26 +68,20 @@ const Scratch = buildah.BaseImageFakeName
 
 // From makes a working container.
 func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
-	image := o.Image
-	system, err := b.systemWith(o.Access)
+	format, err := manifestType(o.Format)
 	if err != nil {
 		return nil, err
 	}
-	if image != Scratch {
-		name, err := b.parse(image)
-		if err != nil {
-			return nil, err
-		}
-		image = name.String()
-		if system, err = b.systemFor(name, o.Access); err != nil {
-			return nil, err
-		}
+	image, system, err := b.source(o.Image, o.Access, o.Platform)
+	if err != nil {
+		return nil, err
 	}
 	policy, err := pullPolicy(o.Pull)
 	if err != nil {
 		return nil, err
 	}
-	if system, err = withPlatform(system, o.Platform); err != nil {
+	decryption, err := b.decryption(o.DecryptionKeys)
+	if err != nil {
 		return nil, err
 	}
 	conf, err := config.Default()
@@ -93,7 +94,8 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		PullPolicy:       policy,
 		SystemContext:    system,
 		NetworkInterface: b.network(),
-		Format:           define.OCIv1ImageManifest,
+		Format:           format,
+		OciDecryptConfig: decryption,
 		MaxPullRetries:   o.Access.retries(),
 		PullRetryDelay:   o.Access.retryDelay(),
 		Logger:           b.options.Logger,
@@ -115,7 +117,32 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	b.mu.Lock()
 	b.containers = append(b.containers, c)
 	b.mu.Unlock()
+	if err := c.runTriggers(ctx); err != nil {
+		return nil, errors.Join(err, c.delete())
+	}
 	return c, nil
+}
+
+// source returns the library's name of an image to read, "scratch" included, and the context to read it with.
+func (b *Builder) source(image string, a Access, p Platform) (string, *types.SystemContext, error) {
+	var system *types.SystemContext
+	if image == Scratch {
+		var err error
+		if system, err = b.systemWith(a); err != nil {
+			return "", nil, err
+		}
+	} else {
+		name, err := b.parse(image)
+		if err != nil {
+			return "", nil, err
+		}
+		image = name.String()
+		if system, err = b.systemFor(name, a); err != nil {
+			return "", nil, err
+		}
+	}
+	system, err := p.in(system)
+	return image, system, err
 }
 
 // parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.
@@ -124,14 +151,19 @@ func (b *Builder) parse(text string) (reference.Name, error) {
 	return name.In(b.options.Dir), err
 }
 
+// pullPolicy returns the policy of that name, by buildah's reckoning of what the names are.
 func pullPolicy(name string) (define.PullPolicy, error) {
-	policies := map[string]define.PullPolicy{"": define.PullIfMissing, "missing": define.PullIfMissing,
-		"always": define.PullAlways, "newer": define.PullIfNewer, "never": define.PullNever}
-	policy, known := policies[name]
-	if !known {
-		return 0, failure.New("pull policy", fmt.Sprintf("%q", name), "is none of missing, always, newer, never")
+	switch strings.ToLower(name) {
+	case "", "missing", "ifmissing", "notpresent":
+		return define.PullIfMissing, nil
+	case "always", "true":
+		return define.PullAlways, nil
+	case "newer", "ifnewer":
+		return define.PullIfNewer, nil
+	case "never", "false":
+		return define.PullNever, nil
 	}
-	return policy, nil
+	return 0, failure.New("pull policy", fmt.Sprintf("%q", name), "is none of missing, always, newer, never")
 }
 
 // Mount mounts the container's root file system, if it isn't yet, and returns the path, which stays the same for the
@@ -252,32 +284,4 @@ func (c *Container) alive(verb string) error {
 		return failure.New(verb, c.name, "the container was removed earlier in this script")
 	}
 	return nil
-}
-
-// RemoveContainer deletes a container by name or ID: one of this run, or one that buildah or an earlier run kept. It
-// returns false if there is none. Containers of podman are left alone.
-func (b *Builder) RemoveContainer(name string) (bool, error) {
-	b.mu.Lock()
-	for _, c := range b.containers {
-		if !c.gone && (c.name == name || c.id == name) {
-			b.mu.Unlock()
-			return true, c.delete()
-		}
-	}
-	b.mu.Unlock()
-	found, err := b.options.Store.Container(name)
-	if errors.Is(err, storage.ErrContainerUnknown) {
-		return false, nil
-	} else if err != nil {
-		return false, explain("remove", name, err)
-	}
-	other, err := buildah.OpenBuilder(b.options.Store.Store, found.ID)
-	if err != nil {
-		return false, failure.New("remove", name, "is not a working container of buildah or rlbuild").
-			WithHint("remove it with the tool that made it, for example podman rm %s", name)
-	}
-	if err := other.Delete(); err != nil {
-		return false, explain("remove", name, err)
-	}
-	return true, nil
 }

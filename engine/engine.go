@@ -42,6 +42,7 @@ type Registries struct {
 	SignaturePolicy string
 	Conf            string // registries.conf
 	ConfDir         string // registries.conf.d
+	ShortNames      string // the file of the user's short names
 }
 
 // Builder is one run: its store, its working containers and the settings they share. It is used by one goroutine at a
@@ -96,9 +97,12 @@ func (b *Builder) Close() error {
 	b.mu.Unlock()
 	var errs []error
 	for _, c := range slices.Backward(containers) {
-		if c.keep {
+		switch {
+		case c.adopted != nil:
+			errs = append(errs, c.giveBack())
+		case c.keep:
 			errs = append(errs, c.leave())
-		} else {
+		default:
 			errs = append(errs, c.delete())
 		}
 	}

@@ -71,7 +71,7 @@ var causes = []cause{
 				strings.Contains(text, "authentication required")
 		},
 		why:  saying("the registry wants credentials, or refuses the ones it got"),
-		hint: "log in with podman login or skopeo login, or name a file that has them: --authfile",
+		hint: "log in with rlbuild login, or name a file that has them: --authfile",
 	}, {
 		when: func(err error, text string) bool {
 			return contains("denied: ", "403 (Forbidden)")(err, text) || strings.HasSuffix(text, ": denied")

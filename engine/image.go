@@ -2,16 +2,15 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.podman.io/common/libimage"
 	"go.podman.io/common/pkg/config"
 	"go.podman.io/image/v5/pkg/shortnames"
 	is "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
-	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
@@ -23,31 +22,29 @@ type Image struct {
 	Digest string   // of its manifest, "sha256:…"
 	Names  []string // in the store, fully qualified
 	Stored bool     // in the store; false for one that was committed to another transport
+
+	run *Builder // whose store it is in; nil if it is in none
 }
 
 // PullOptions say which image is fetched and how.
 type PullOptions struct {
-	Image    string
-	Policy   string // as FromOptions.Pull
-	Platform string // as FromOptions.Platform
-	Access   Access
+	Image            string
+	AllTags          bool   // every tag of a registry's repository
+	Policy           string // as FromOptions.Pull
+	Platform         Platform
+	RemoveSignatures bool     // they aren't stored
+	DecryptionKeys   []string // as FromOptions.DecryptionKeys
+	Access           Access
 }
 
-// Pull fetches an image into the store.
-func (b *Builder) Pull(ctx context.Context, o PullOptions) (*Image, error) {
-	name, err := b.parse(o.Image)
-	if err != nil {
-		return nil, err
-	}
+// Pull fetches an image into the store; all images of a repository if AllTags is set, and then only.
+func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 	policy, err := pullPolicy(o.Policy)
 	if err != nil {
 		return nil, err
 	}
-	system, err := b.systemFor(name, o.Access)
+	name, system, err := b.source(o.Image, o.Access, o.Platform)
 	if err != nil {
-		return nil, err
-	}
-	if system, err = withPlatform(system, o.Platform); err != nil {
 		return nil, err
 	}
 	images, err := b.images(system)
@@ -58,18 +55,28 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.step("pull " + o.Image)
-	options := &libimage.PullOptions{}
+	options := &libimage.PullOptions{AllTags: o.AllTags}
+	if options.OciDecryptConfig, err = b.decryption(o.DecryptionKeys); err != nil {
+		return nil, err
+	}
 	tries, delay := uint(o.Access.retries()), o.Access.retryDelay()
 	options.MaxRetries, options.RetryDelay = &tries, &delay
-	pulled, err := images.Pull(ctx, name.String(), common, options)
+	options.RemoveSignatures = o.RemoveSignatures
+	b.step("pull " + o.Image)
+	pulled, err := images.Pull(ctx, name, common, options)
 	if err != nil {
 		return nil, explain("pull", o.Image, err)
 	}
 	if len(pulled) == 0 {
 		return nil, failure.New("pull", o.Image, "no image came of it")
 	}
-	return b.imageByID(pulled[0].ID())
+	all := make([]*Image, len(pulled))
+	for i, image := range pulled {
+		if all[i], err = b.imageByID(image.ID()); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // images is the library's view of the store's images.
@@ -87,12 +94,12 @@ func (b *Builder) imageByID(id string) (*Image, error) {
 	if err != nil {
 		return nil, explain("looking up", id, err)
 	}
-	return &Image{ID: found.ID, Digest: found.Digest.String(), Names: slices.Clone(found.Names), Stored: true}, nil
+	return &Image{ID: found.ID, Digest: found.Digest.String(), Names: slices.Clone(found.Names), Stored: true, run: b}, nil
 }
 
 // Image finds an image of the store by name, ID or the start of one.
 func (b *Builder) Image(name string) (*Image, error) {
-	parsed, err := reference.Parse(name)
+	name, err := b.storeName(name)
 	if err != nil {
 		return nil, err
 	}
@@ -100,14 +107,20 @@ func (b *Builder) Image(name string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parsed.Transport == reference.Storage {
-		name = parsed.Rest
-	}
 	found, _, err := images.LookupImage(name, nil)
 	if err != nil {
 		return nil, explain("looking up", name, err)
 	}
 	return b.imageByID(found.ID())
+}
+
+// storeName returns a name of the store as the library looks it up, without a transport.
+func (b *Builder) storeName(name string) (string, error) {
+	parsed, err := reference.Parse(name)
+	if err == nil && parsed.Transport == reference.Storage {
+		name = parsed.Rest
+	}
+	return name, err
 }
 
 // Refresh reads the image's names and digest from the store again.
@@ -128,6 +141,33 @@ func (b *Builder) Tag(image *Image, names []string) error {
 		}
 		if err := b.options.Store.AddNames(image.ID, []string{full}); err != nil {
 			return explain("tag", name, err)
+		}
+	}
+	return b.Refresh(image)
+}
+
+// Untag takes names off an image of the store, all of them if none is given. The image stays.
+func (b *Builder) Untag(image *Image, names []string) error {
+	if err := b.Refresh(image); err != nil {
+		return err
+	}
+	full := slices.Clone(image.Names)
+	if len(names) > 0 {
+		full = full[:0]
+	}
+	for _, name := range names {
+		known, err := b.localName(name)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(image.Names, known) {
+			return failure.New("untag", image.label(), "has no name %q", known).WithHint("its names: %s", strings.Join(image.Names, ", "))
+		}
+		full = append(full, known)
+	}
+	if len(full) > 0 {
+		if err := b.options.Store.RemoveNames(image.ID, full); err != nil {
+			return explain("untag", image.label(), err)
 		}
 	}
 	return b.Refresh(image)
@@ -161,18 +201,6 @@ func (b *Builder) storageRef(name string) (types.ImageReference, error) {
 		return nil, failure.New("image name", fmt.Sprintf("%q", name), "%w", err)
 	}
 	return ref, nil
-}
-
-// RemoveImage deletes an image, with all its names, from the store.
-func (b *Builder) RemoveImage(image *Image) error {
-	_, err := b.options.Store.DeleteImage(image.ID, true)
-	if errors.Is(err, storage.ErrImageUsedByContainer) {
-		return failure.New("remove", image.label(), "%w", err).
-			WithHint("remove the containers that are based on it first.")
-	} else if err != nil {
-		return explain("remove", image.label(), err)
-	}
-	return nil
 }
 
 // label is how messages name the image.

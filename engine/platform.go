@@ -19,16 +19,27 @@ func splitPlatform(platform string) (os, arch, variant string, err error) {
 	return os, arch, variant, nil
 }
 
-// withPlatform returns system for the platform "os/arch[/variant]", or as it is for "".
-func withPlatform(system *types.SystemContext, platform string) (*types.SystemContext, error) {
-	if platform == "" {
+// Platform chooses among the images that a name stands for. The zero value is this machine's.
+type Platform struct {
+	Name              string // "os/arch[/variant]", instead of the others
+	OS, Arch, Variant string // "" is this machine's
+}
+
+// in returns system for the platform.
+func (p Platform) in(system *types.SystemContext) (*types.SystemContext, error) {
+	if p == (Platform{}) {
 		return system, nil
 	}
-	os, arch, variant, err := splitPlatform(platform)
-	if err != nil {
-		return nil, err
-	}
 	chosen := *system
-	chosen.OSChoice, chosen.ArchitectureChoice, chosen.VariantChoice = os, arch, variant
-	return &chosen, nil
+	chosen.OSChoice, chosen.ArchitectureChoice, chosen.VariantChoice = p.OS, p.Arch, p.Variant
+	if p.Name == "" {
+		return &chosen, nil
+	}
+	if p.OS+p.Arch+p.Variant != "" {
+		return nil, failure.New("", "platform", "can't be given together with os, arch or variant").
+			WithHint("name all in one: platform = \"os/arch/variant\"")
+	}
+	var err error
+	chosen.OSChoice, chosen.ArchitectureChoice, chosen.VariantChoice, err = splitPlatform(p.Name)
+	return &chosen, err
 }

@@ -26,6 +26,7 @@ func systemContext(o Options) (*types.SystemContext, error) {
 		SignaturePolicyPath:         r.SignaturePolicy,
 		SystemRegistriesConfPath:    r.Conf,
 		SystemRegistriesConfDirPath: r.ConfDir,
+		UserShortNameAliasConfPath:  r.ShortNames,
 		BigFilesTemporaryDir:        o.TempDir,
 		DockerRegistryUserAgent:     "rlbuild",
 	}

@@ -28,6 +28,8 @@ func newStreams() streams { return streams{os.Stdout, os.Stderr} }
 type flags struct {
 	root, runRoot, driver string
 	driverOptions         []string
+	imageStore            string
+	transientStore        bool
 	isolation, runtime    string
 	commitMethod          string
 	authFile, certDir     string
@@ -35,6 +37,7 @@ type flags struct {
 	signaturePolicy       string
 	registriesConf        string
 	registriesConfDir     string
+	shortNames            string
 	logLevel              string
 	code                  string
 	keep, quiet           bool
@@ -94,7 +97,7 @@ arguments, "rlbuild help BUILTIN" the reference of one of these:
 	f.register(command)
 	command.SetFlagErrorFunc(flagError)
 	command.SetHelpCommand(helpCommand())
-	command.AddCommand(unshareCommand(std, f), doctorCommand(std, f), versionCommand())
+	command.AddCommand(unshareCommand(std, f), loginCommand(std, f), logoutCommand(std, f), doctorCommand(std, f), versionCommand())
 	return command
 }
 
@@ -104,6 +107,8 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.runRoot, "runroot", "", "`directory` of the store's state until the next boot")
 	p.StringVar(&f.driver, "storage-driver", "", "storage `driver`: overlay or vfs; the best that works")
 	p.StringArrayVar(&f.driverOptions, "storage-opt", nil, "`option` of the storage driver, NAME=VALUE (repeatable)")
+	p.StringVar(&f.imageStore, "imagestore", "", "`directory` that images are kept in, instead of the store's")
+	p.BoolVar(&f.transientStore, "transient-store", false, "forget containers at the next boot")
 	p.StringVar(&f.isolation, "isolation", "", "the `way` steps run: sandbox, oci, rootless or chroot; the best that works")
 	p.StringVar(&f.runtime, "runtime", "", "OCI `runtime` for steps; the first of crun and runc that works")
 	p.StringVar(&f.commitMethod, "commit-method", "", "the `way` images are committed: fast or library; fast where it can be")
@@ -114,6 +119,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.signaturePolicy, "signature-policy", "", "`file` with the signature policy")
 	p.StringVar(&f.registriesConf, "registries-conf", "", "`file` to use as registries.conf")
 	p.StringVar(&f.registriesConfDir, "registries-conf-dir", "", "`directory` to use as registries.conf.d")
+	p.StringVar(&f.shortNames, "short-name-alias-conf", "", "`file` with the user's own short names for images")
 	p.StringVar(&f.logLevel, "log-level", "warn", "what is said besides the script's own output: error, warn, info, debug or trace")
 	p.BoolVar(&f.keep, "keep", false, "keep working containers for a look, and say their names")
 	p.BoolVarP(&f.quiet, "quiet", "q", false, "don't show steps and their output")
@@ -143,8 +149,8 @@ func (f *flags) check() error {
 		return failure.New("--commit-method", fmt.Sprintf("%q", f.commitMethod), "is none of %s",
 			strings.Join(engine.CommitMethods(), ", ")).WithKind(failure.Usage)
 	}
-	for _, path := range []*string{&f.root, &f.runRoot, &f.authFile, &f.certDir, &f.signaturePolicy, &f.registriesConf,
-		&f.registriesConfDir} {
+	for _, path := range []*string{&f.root, &f.runRoot, &f.imageStore, &f.authFile, &f.certDir, &f.signaturePolicy,
+		&f.registriesConf, &f.registriesConfDir, &f.shortNames} {
 		if *path == "" {
 			continue
 		}

@@ -37,6 +37,8 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 		RunRoot:       f.runRoot,
 		Driver:        f.driver,
 		DriverOptions: f.driverOptions,
+		ImageStore:    f.imageStore,
+		Transient:     f.transientStore,
 		SingleID:      singleID,
 		Note:          f.note(std),
 	}); err != nil {
@@ -62,6 +64,7 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 			SignaturePolicy: f.signaturePolicy,
 			Conf:            f.registriesConf,
 			ConfDir:         f.registriesConfDir,
+			ShortNames:      f.shortNames,
 		},
 		Created: created,
 		Keep:    f.keep,

@@ -24,9 +24,15 @@ const (
 	Storage  = "containers-storage" // "containers-storage:name", the user's own store
 )
 
-// served are the transports that an image can be read from and written to, in the order that help lists them. The
-// library knows more; those need a daemon (docker-daemon) or make no sense for a build (tarball).
-var served = []string{Storage, Registry, "oci", "oci-archive", "docker-archive", "dir"}
+// tarball names the transport of root file systems in tar archives, of which "-" is standard input.
+const tarball = "tarball"
+
+// served are the transports that an image can be read from, in the order that help lists them. The library knows one
+// more, of an OpenShift that nobody runs any longer (atomic).
+var served = []string{Storage, Registry, "oci", "oci-archive", "docker-archive", "dir", "docker-daemon", tarball, "sif"}
+
+// sources are those of them that can't be written to.
+var sources = []string{tarball, "sif"}
 
 // Name is a parsed image name.
 type Name struct {
@@ -52,6 +58,9 @@ func Parse(text string) (Name, error) {
 		}
 		if transport == Registry && !strings.HasPrefix(rest, "//") {
 			return Name{}, bad(text, `lacks "//" after "docker:"`).WithHint("write docker://%s", rest)
+		}
+		if slices.Contains(sources, transport) {
+			return n, nil // the library's parser opens what it names, from its own directory
 		}
 		if _, err := n.Ref(); err != nil {
 			return Name{}, bad(text, "%w", tidy(err))
@@ -154,11 +163,31 @@ func quoted(text string) string { return `"` + failure.Redact(text) + `"` }
 // transports are returned as they are.
 func (n Name) In(dir string) Name {
 	switch n.Transport {
-	case "", Registry, Storage:
+	case "", Registry, Storage, "docker-daemon":
+		return n
+	case tarball: // several archives, one on top of the other
+		files := strings.Split(n.Rest, ":")
+		for i, file := range files {
+			if file != "-" && !filepath.IsAbs(file) {
+				files[i] = filepath.Join(dir, file)
+			}
+		}
+		n.Rest = strings.Join(files, ":")
 		return n
 	}
 	if !filepath.IsAbs(n.Rest) {
 		n.Rest = filepath.Join(dir, n.Rest)
 	}
 	return n
+}
+
+// Writable fails for a name at a transport that images can only be read from.
+func (n Name) Writable() error {
+	if !slices.Contains(sources, n.Transport) {
+		return nil
+	}
+	return bad(n.String(), "images can be read from %s:, not written there", n.Transport).
+		WithHint("write to %s.", strings.Join(slices.DeleteFunc(slices.Clone(served), func(t string) bool {
+			return slices.Contains(sources, t)
+		}), ", "))
 }

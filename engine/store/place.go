@@ -34,6 +34,12 @@ func (o Options) apply(options *types.StoreOptions) error {
 		}
 		options.RunRoot = runRoot
 	}
+	if o.ImageStore != "" {
+		options.ImageStore = o.ImageStore
+	}
+	if o.Transient {
+		options.TransientStore = true
+	}
 	if o.Driver != "" {
 		options.GraphDriverOptions = nil
 	}

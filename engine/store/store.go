@@ -20,6 +20,8 @@ type Options struct {
 	RunRoot       string            // directory of locks and mount counts; see Choice for a Root without one
 	Driver        string            // "overlay", "vfs", …; drops the driver options of storage.conf, as buildah's flag does
 	DriverOptions []string          // "overlay.mountopt=nodev", …; instead of those of storage.conf
+	ImageStore    string            // directory that images and their layers are kept in, instead of Root
+	Transient     bool              // records of containers are kept in RunRoot, gone with the next boot
 	SingleID      bool              // only one ID is mapped: a file's other owners are given up instead of failing
 	Note          func(line string) // takes one-line notes for the user, without a trailing newline; nil drops them
 }
