@@ -93,6 +93,10 @@ var causes = []cause{
 		why:  saying("registries.d doesn't say that this registry takes sigstore signatures"),
 		hint: `put "use-sigstore-attachments: true" for it into a file in ~/.config/containers/registries.d.`,
 	}, {
+		when: contains("failed to connect to the docker API"),
+		why:  saying("docker's daemon can't be reached"),
+		hint: "see that it runs, and that your user may talk to it; rlbuild needs none, other transports do without.",
+	}, {
 		when: contains("docker-archive doesn't support modifying existing images"),
 		why:  saying("the file is there already, and images can't be added to a docker-archive"),
 		hint: "remove the file first: path(…).remove(missing_ok = True)",

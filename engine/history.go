@@ -40,6 +40,15 @@ func (b *Builder) History(ctx context.Context, image *Image) ([]HistoryEntry, er
 	if err != nil {
 		return nil, fmt.Errorf("reading the layers of %s: %w", image.label(), err)
 	}
+	filled := 0
+	for _, h := range config.History {
+		if !h.EmptyLayer {
+			filled++
+		}
+	}
+	if filled != len(layers) {
+		layers = nil // the history leaves steps out: whose layer is whose can't be told
+	}
 	entries := make([]HistoryEntry, len(config.History))
 	for i, h := range config.History {
 		entries[i] = HistoryEntry{Created: h.Created, CreatedBy: h.CreatedBy, Author: h.Author, Comment: h.Comment,
