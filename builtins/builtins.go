@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"errors"
+	"io"
 
 	"go.starlark.net/starlark"
 
@@ -19,13 +20,14 @@ type Options struct {
 	Dir    string            // where relative paths start; absolute
 	Args   map[string]string // NAME=VALUE from the command line
 	Env    map[string]string // the environment rlbuild was started with
+	Input  io.Reader         // standard input, nil if the script comes from there
 }
 
 // verbs is the table of all builtins, in the order in which help lists them.
 func verbs() []*verb {
 	return []*verb{
 		fromVerb, mountVerb, umountVerb, runVerb, hostVerb, copyVerb, addVerb, configVerb(), commitVerb, pushVerb,
-		pullVerb, tagVerb, untagVerb, removeVerb, renameVerb, imagesVerb, containersVerb, inspectVerb, historyVerb, argVerb, envVerb, globVerb, pathVerb,
+		pullVerb, tagVerb, untagVerb, removeVerb, renameVerb, imagesVerb, containersVerb, inspectVerb, historyVerb, argVerb, envVerb, stdinVerb, globVerb, pathVerb,
 	}
 }
 
@@ -78,6 +80,7 @@ func (s *Session) Predeclared() starlark.StringDict {
 func Hints() map[string]string {
 	return map[string]string{
 		"open":    "read and write files with path(...).read() and path(...).write(...).",
+		"read":    "standard input is read with stdin(), a file with path(...).read().",
 		"input":   "take values from the command line: arg(\"name\", default = ...)",
 		"system":  "run host commands with host([...]).",
 		"unmount": "the builtin is spelled umount.",

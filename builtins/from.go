@@ -43,6 +43,11 @@ remove("localhost/example-from", force = True)`,
 other = from_("oci:example-armv7", arch = "arm", variant = "v7")`,
 		`again = from_("oci-archive:" + arg("base"), decryption_key = [], keep = True)
 remove(again)                                         # or look at it later`,
+		`path("certs").mkdir()
+path("auth.json").write("{}")
+commit(ctr, "oci:example-from")
+from_("oci:example-from", authfile = "auth.json", cert_dir = "certs", creds = "user:password", tls_verify = True,
+    retry = 5, retry_delay = "1s")                        # all of it for registries`,
 	}, stepDefaultExamples...),
 	do: func(c *call) (starlark.Value, error) {
 		access, err := c.access()

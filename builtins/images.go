@@ -26,7 +26,8 @@ for i in images(filter = ["reference=localhost/example-*", "dangling=false"]):
     print(i.names, i.created.unix, i.size, i.labels, i.readonly, i.names_history)
 print(images("localhost/example-images:1")[0].id == image.id)
 remove(image)`,
-	more: []string{`for i in images(filter = "dangling=true", all = True):    # buildah rmi --prune
+	more: []string{`remove(ctr)
+for i in images(filter = "dangling=true", all = True):    # buildah rmi --prune
     remove(i)`},
 	do: func(c *call) (starlark.Value, error) {
 		images, err := c.session.engine.Images(c.ctx(), engine.ImagesOptions{

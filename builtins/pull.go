@@ -28,6 +28,11 @@ print(pull("localhost/example-pull", policy = "never", platform = "linux/amd64",
 remove("localhost/example-pull")`,
 		`commit(ctr, "oci:example-pull:v1")
 remove(pull("oci:example-pull:v1", os = "linux", arch = "arm64", variant = "v8", decryption_key = []))`,
+		`path("certs").mkdir()
+path("auth.json").write("{}")
+commit(ctr, "oci:example-pull")
+pull("oci:example-pull", authfile = "auth.json", cert_dir = "certs", creds = "user:password", tls_verify = True,
+    retry = 5, retry_delay = "1s")                        # all of it for registries`,
 	},
 	do: func(c *call) (starlark.Value, error) {
 		access, err := c.access()

@@ -44,8 +44,14 @@ func (c *Container) ID() string { return c.id }
 // Name returns the container's name in the store.
 func (c *Container) Name() string { return c.name }
 
-// Image returns the name of the image it was made from, "" for scratch.
-func (c *Container) Image() string { return c.builder.FromImage }
+// Image returns the name of the image it was made from, the ID of one that has no name, "" for scratch.
+func (c *Container) Image() string {
+	id := c.builder.FromImageID
+	if image, err := c.run.options.Store.Image(id); err == nil && len(image.Names) == 0 {
+		return id // the library makes a name up, of the transport's
+	}
+	return c.builder.FromImage
+}
 
 // ImageID returns the ID of that image, "" for scratch.
 func (c *Container) ImageID() string { return c.builder.FromImageID }
@@ -268,6 +274,9 @@ func (c *Container) delete() error {
 
 // leave unmounts a container that is to be kept and says how to find it.
 func (c *Container) leave() error {
+	if c.gone {
+		return nil
+	}
 	if err := c.release(); err != nil {
 		return err
 	}

@@ -8,9 +8,13 @@ import (
 
 	"go.podman.io/buildah"
 	"go.podman.io/common/libimage"
+	"go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
 // Inspect describes the container as `buildah inspect` does, as the values of encoding/json.
@@ -62,6 +66,50 @@ func (b *Builder) InspectManifest(name string) (map[string]any, error) {
 		return nil, explain("inspect", name, err)
 	}
 	return values(described)
+}
+
+// InspectRemoteManifest describes a manifest list as InspectManifest does, and one that isn't in the store, but in a registry or
+// at another transport, by what is there.
+func (b *Builder) InspectRemoteManifest(ctx context.Context, text string, a Access) (map[string]any, error) {
+	described, missing := b.InspectManifest(text)
+	if !errors.Is(missing, errNoList) {
+		return described, missing
+	}
+	name, err := b.parse(text)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case name.Transport == reference.Storage, name.Transport == "" && (name.Host() == "" || name.Host() == "localhost"):
+		return nil, missing
+	case name.Transport == "":
+		name.Transport = reference.Registry
+	}
+	system, err := b.systemFor(name, a)
+	if err != nil {
+		return nil, err
+	}
+	blob, mediaType, err := readManifest(ctx, name, system)
+	if err != nil {
+		return nil, explain("inspect", text, err)
+	}
+	if !manifest.MIMETypeIsMultiImage(mediaType) {
+		return nil, failure.New("inspect", text, "is an image and no manifest list")
+	}
+	return values(json.RawMessage(blob))
+}
+
+func readManifest(ctx context.Context, name reference.Name, system *types.SystemContext) ([]byte, string, error) {
+	ref, err := name.Ref()
+	if err != nil {
+		return nil, "", err
+	}
+	source, err := ref.NewImageSource(ctx, system)
+	if err != nil {
+		return nil, "", err
+	}
+	defer source.Close() // it was only read from
+	return image.UnparsedInstance(source, nil).Manifest(ctx)
 }
 
 // InspectAny describes whatever has the name: a container, else an image, else a manifest list.

@@ -134,7 +134,11 @@ func (j *job) parseArgs(args []string) error {
 }
 
 func (j *job) parse() (*script.Program, error) {
-	j.session = builtins.New(builtins.Options{Script: j.path, Dir: j.dir, Args: j.args, Env: environment()})
+	o := builtins.Options{Script: j.path, Dir: j.dir, Args: j.args, Env: environment()}
+	if j.path != "-" {
+		o.Input = os.Stdin
+	}
+	j.session = builtins.New(o)
 	return script.Parse(script.Options{
 		Path:        j.path,
 		Source:      j.source,
