@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"slices"
+
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -21,15 +23,16 @@ var runVerb = &verb{
 	summary: "runs a command in a container",
 	doc: `What the command prints is shown as it comes and kept for the result, up to 64 MiB of each stream. Its standard
 input is empty. A string runs in the image's shell, /bin/sh -c unless the image says otherwise.`,
-	params: []param{ctrParam, cmdParam,
+	params: slices.Concat([]param{ctrParam, cmdParam,
 		{name: "user", kind: aString, keyword: true, doc: `"user[:group]", names in the image or numbers; the image's user`},
 		{name: "workdir", kind: aString, keyword: true, doc: "where the command starts; the image's working directory"},
 		envParam, checkParam,
-	},
+	}, stepParams, runSettingParams),
 	gives: resultDoc,
 	example: `run(ctr, ["sh", "-c", "echo $GREETING"], env = {"GREETING": "hello"})
 if not run(ctr, "test -e /nowhere", check = False):
     print("nothing there")`,
+	more: runSettingExamples,
 	do: func(c *call) (starlark.Value, error) {
 		env, err := c.environment("env")
 		if err != nil {
@@ -39,9 +42,13 @@ if not run(ctr, "test -e /nowhere", check = False):
 		if err != nil {
 			return nil, err
 		}
-		result, err := c.container().Run(c.ctx(), engine.RunOptions{
+		o := engine.RunOptions{
 			Args: argv, Shell: line, User: c.text("user"), Workdir: c.text("workdir"), Env: env,
-		})
+		}
+		if err := c.runSettings(&o); err != nil {
+			return nil, err
+		}
+		result, err := c.container().Run(c.ctx(), o)
 		return c.finished(result, err)
 	},
 }

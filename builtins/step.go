@@ -115,13 +115,15 @@ func (c *call) size(name string) string {
 // stepDefaultExamples show the settings for from_.
 var stepDefaultExamples = []string{
 	`# what every run step of a container finds
-careful = from_(ctr.image, network = "none", cap_drop = ["all"], security_opt = ["no-new-privileges"], ulimit = ["nofile=256"])
-open_ = from_(ctr.image, network = "host", ipc = "private", pid = "private", uts = "private", cgroupns = "private",
+base = commit(ctr, "localhost/base")
+careful = from_(base, network = "none", cap_drop = ["all"], security_opt = ["no-new-privileges"], ulimit = ["nofile=256"])
+open_ = from_(base, network = "host", ipc = "private", pid = "private", uts = "private", cgroupns = "private",
     cap_add = ["net_admin"], device = ["/dev/null:/dev/nothing"], add_host = ["db.internal:192.0.2.7"], shm_size = "16m",
     dns = ["192.0.2.53"], dns_search = ["example.com"], dns_option = ["ndots:2"], http_proxy = False)
 print(run(open_, "grep db.internal /etc/hosts").stdout)`,
 	`# limits that need a cgroup: steps have one with an OCI runtime, as root or where the user's cgroup is delegated
-small = from_(ctr.image, memory = "512m", memory_swap = "1g", cpu_period = 100000, cpu_quota = 50000, cpu_shares = 512,
+base = commit(ctr, "localhost/base")
+small = from_(base, memory = "512m", memory_swap = "1g", cpu_period = 100000, cpu_quota = 50000, cpu_shares = 512,
     cpuset_cpus = "0", cpuset_mems = "0", cgroup_parent = "/builds")
-gpu = from_(ctr.image, isolation = "oci", device = ["example.com/gpu=0"], cdi_config_dir = "cdi")`,
+gpu = from_(base, isolation = "oci", device = ["example.com/gpu=0"], cdi_config_dir = "cdi")`,
 }

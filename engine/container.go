@@ -33,9 +33,11 @@ type Container struct {
 	adopted *adopted // what it was like before this run, if it is older; else nil
 
 	defaults  StepDefaults              // of its run steps
-	hostsFile []byte                    // /etc/hosts of its sandboxed steps
+	hostsFile []byte                    // /etc/hosts of its last sandboxed step,
+	hostsKey  string                    // and what that was made of
 	pulledUp  []copier.EnsureParentPath // see notePulledUp
 	targets   *sandbox.Targets          // left in the root by its sandboxed steps; nil for none
+	needed    []string                  // by the last of them
 }
 
 // ID returns the container's ID, 64 hexadecimal digits.

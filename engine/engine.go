@@ -53,9 +53,12 @@ type Builder struct {
 
 	network   func() nettypes.ContainerNetwork // opened for the first container
 	isolation func() (*Isolation, error)       // chosen when the first step runs
+	connect   func() (*heldNetwork, error)     // connects sandboxed steps, once
 
-	filters map[string]*sandbox.Filter // of steps, by their capabilities
-	resolv  []byte                     // /etc/resolv.conf of sandboxed steps
+	ways    map[way]triedWay           // to execute steps; each is tried once
+	said    map[string]bool            // what the user was told once
+	filters map[string]*sandbox.Filter // of steps, by their profile and capabilities
+	resolv  map[string][]byte          // /etc/resolv.conf of sandboxed steps, by what it is made of
 	slow    map[notDirect]bool         // why commits were left to the library; each is said once
 
 	mu         sync.Mutex
@@ -72,13 +75,17 @@ func New(options Options) (*Builder, error) {
 	if options.Logger == nil {
 		options.Logger = logrus.StandardLogger()
 	}
-	b := &Builder{options: options, filters: map[string]*sandbox.Filter{}, slow: map[notDirect]bool{}}
+	b := &Builder{
+		options: options, filters: map[string]*sandbox.Filter{}, slow: map[notDirect]bool{},
+		ways: map[way]triedWay{}, said: map[string]bool{}, resolv: map[string][]byte{},
+	}
 	lookAgain()
 	var err error
 	if b.system, err = systemContext(options); err != nil {
 		return nil, err
 	}
 	b.isolation = sync.OnceValues(b.chooseIsolation)
+	b.connect = sync.OnceValues(b.holdNetwork)
 	b.network = sync.OnceValue(func() nettypes.ContainerNetwork { return containerNetwork(options.Store, options.TempDir) })
 	if err := becomeSubreaper(); err != nil {
 		return nil, err

@@ -22,16 +22,19 @@ type heldNetwork struct {
 }
 
 // holdNetwork makes and connects it. It lasts until Close; pasta, a child of this process by then, ends with the run.
-func (b *Builder) holdNetwork(conf *config.Config) (*heldNetwork, error) {
+func (b *Builder) holdNetwork() (*heldNetwork, error) {
 	if !unshare.IsRootless() {
 		return nil, errors.New("only ordinary users' steps get one with this isolation")
+	}
+	conf, err := config.Default()
+	if err != nil {
+		return nil, fmt.Errorf("reading containers.conf: %w", err)
 	}
 	if command := conf.Network.DefaultRootlessNetworkCmd; command != pasta.BinaryName {
 		return nil, fmt.Errorf("containers.conf asks for %q, and this library connects with pasta only", command)
 	}
 	held := &heldNetwork{path: filepath.Join(b.options.TempDir, "netns")}
-	err := inNetworkNamespace(held.hold)
-	if err == nil {
+	if err = inNetworkNamespace(held.hold); err == nil {
 		// By a file, as podman has it: what is below /proc/PID pasta may no longer open once it has given up its privileges.
 		held.result, err = pasta.Setup(&pasta.SetupOptions{Config: conf, Netns: held.path})
 	}

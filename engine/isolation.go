@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,7 @@ type Isolation struct {
 
 	kind        define.Isolation
 	runtimeArgs []string
-	stage       string       // for sandboxed steps
-	netns       *heldNetwork // of sandboxed steps; nil for the host's
+	stage       string // for sandboxed steps
 }
 
 // sandboxKind is the Isolation.Kind of rlbuild's own executor.
@@ -64,34 +64,75 @@ func (b *Builder) chooseIsolation() (*Isolation, error) {
 }
 
 func (b *Builder) selectIsolation() (*Isolation, error) {
-	chroot := &Isolation{Kind: "chroot", kind: define.IsolationChroot, Network: "host",
-		Shared: "a chroot has no network of its own"}
-	oci := &Isolation{Kind: "oci", kind: define.IsolationOCI}
-	if unshare.IsRootless() {
-		oci = &Isolation{Kind: "rootless", kind: define.IsolationOCIRootless}
-	}
 	if b.options.Isolation == "chroot" {
-		return chroot, nil
+		return b.way("chroot", "")
 	}
 	var passed []string
 	if b.prefersSandbox() {
-		chosen, err := b.trySandbox()
-		if err == nil {
-			return chosen, nil
+		chosen, err := b.way(sandboxKind, "")
+		if err == nil || b.options.Isolation == sandboxKind {
+			return chosen, err
 		}
-		if b.options.Isolation == sandboxKind {
-			return nil, sandboxRefused(err)
+		passed = append(passed, fmt.Sprintf("sandbox: %v", errors.Unwrap(err)))
+	}
+	chosen, err := b.way("oci", b.options.Runtime)
+	if err != nil && b.options.Isolation == "" && b.options.Runtime == "" {
+		passed = append(passed, fmt.Sprint(errors.Unwrap(err)))
+		chosen, err = b.way("chroot", "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	chosen.Passed = append(passed, chosen.Passed...)
+	return chosen, nil
+}
+
+// way is one of the ways to execute steps: a kind of Isolations(), and the OCI runtime, "" for one that works.
+type way struct{ kind, runtime string }
+
+type triedWay struct {
+	isolation *Isolation
+	err       error
+}
+
+// way returns how steps are executed one way, or why they can't be here.
+func (b *Builder) way(kind, runtime string) (*Isolation, error) {
+	if kind == "rootless" {
+		kind = "oci" // which of the two it is depends on the user
+	}
+	key := way{kind, runtime}
+	if known, tried := b.ways[key]; tried {
+		return known.isolation, known.err
+	}
+	var made triedWay
+	switch kind {
+	case sandboxKind:
+		if made.isolation, made.err = b.trySandbox(); made.err != nil {
+			made = triedWay{nil, sandboxRefused(made.err)}
 		}
-		passed = append(passed, fmt.Sprintf("sandbox: %v", err))
+	case "chroot":
+		made.isolation = &Isolation{Kind: kind, kind: define.IsolationChroot, Network: "host", Shared: "a chroot has no network of its own"}
+	default:
+		made.isolation, made.err = b.tryRuntimes(runtime)
+	}
+	b.ways[key] = made
+	return made.isolation, made.err
+}
+
+// tryRuntimes returns the way with the OCI runtime that is asked for, a path or a name in PATH, or with the first that works.
+func (b *Builder) tryRuntimes(asked string) (*Isolation, error) {
+	chosen := &Isolation{Kind: "oci", kind: define.IsolationOCI}
+	if unshare.IsRootless() {
+		chosen = &Isolation{Kind: "rootless", kind: define.IsolationOCIRootless}
 	}
 	candidates := runtimes
-	if b.options.Runtime != "" {
-		candidates = []string{b.options.Runtime}
+	if asked != "" {
+		candidates = []string{asked}
 	}
 	for _, name := range candidates {
 		path, err := exec.LookPath(name)
 		if err != nil {
-			passed = append(passed, name+" is not installed")
+			chosen.Passed = append(chosen.Passed, name+" is not installed")
 			continue
 		}
 		// Its state in a directory of the run's own: runc's default needs a writable XDG_RUNTIME_DIR. Its log in a file:
@@ -99,23 +140,18 @@ func (b *Builder) selectIsolation() (*Isolation, error) {
 		args := []string{"--root", filepath.Join(b.options.TempDir, "runtime"),
 			"--log", filepath.Join(b.options.TempDir, "runtime.log")}
 		if err := b.tryRuntime(path, args); err != nil {
-			passed = append(passed, fmt.Sprintf("%s doesn't work here: %v", path, err))
+			chosen.Passed = append(chosen.Passed, fmt.Sprintf("%s doesn't work here: %v", path, err))
 			continue
 		}
-		oci.Runtime, oci.runtimeArgs = path, args
-		oci.Network = "private"
+		chosen.Runtime, chosen.runtimeArgs = path, args
+		chosen.Network = "private"
 		if err := b.tryNetwork(); err != nil {
-			oci.Network, oci.Shared = "host", err.Error()
+			chosen.Network, chosen.Shared = "host", err.Error()
 		}
-		oci.Passed = passed
-		return oci, nil
+		return chosen, nil
 	}
-	if asked := b.options.Isolation; asked != "" || b.options.Runtime != "" {
-		return nil, failure.New("isolation", asked, "no OCI runtime works here: %s", strings.Join(passed, "; ")).
-			WithKind(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
-	}
-	chroot.Passed = passed
-	return chroot, nil
+	return nil, failure.New("isolation", firstOf(b.options.Isolation, asked, "oci"), "no OCI runtime works here: %s", strings.Join(chosen.Passed, "; ")).
+		WithKind(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
 }
 
 // prefersSandbox tells whether the sandbox is tried first: when it is asked for, and for ordinary users who ask for

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
@@ -22,6 +24,15 @@ type RunOptions struct {
 	User    string   // "user[:group]"; "" is the image's
 	Workdir string   // "" is the image's
 	Env     []string // NAME=VALUE, on top of the image's
+
+	StepSettings          // on top of the container's
+	Hostname     string   // "" is the container's
+	NoHostname   bool     // the image's own /etc/hostname stays
+	NoHosts      bool     // the image's own /etc/hosts stays
+	NoPivot      bool     // an OCI runtime enters the root without pivot_root
+	Runtime      string   // an OCI runtime, a path or a name in PATH
+	RuntimeFlag  []string // its global flags, without the dashes in front
+	AddHistory   bool     // a step that succeeds gets an entry in the image's history
 }
 
 // Result is what a command that ran to its end left.
@@ -59,23 +70,42 @@ func (c *Container) Run(ctx context.Context, o RunOptions) (*Result, error) {
 	if err := c.alive("run"); err != nil {
 		return nil, err
 	}
-	isolation, err := c.run.isolation()
+	way, err := c.wayFor(&o)
 	if err != nil {
 		return nil, err
 	}
 	argv := o.Args
 	title := "run " + CommandLine(argv)
 	if len(argv) == 0 {
-		shell := c.builder.Shell()
-		if len(shell) == 0 {
-			shell = []string{"/bin/sh", "-c"}
-		}
-		argv, title = append(slices.Clone(shell), o.Shell), "run "+oneLine(o.Shell)
+		argv, title = append(slices.Clone(c.shell()), o.Shell), "run "+oneLine(o.Shell)
 	}
-	if isolation.Kind == sandboxKind {
-		return c.runSandboxed(ctx, isolation, title, argv, o)
+	run := c.runByLibrary
+	if way.Kind == sandboxKind {
+		run = c.runSandboxed
 	}
-	return c.runByLibrary(ctx, isolation, title, argv, o)
+	result, err := run(ctx, way, title, argv, o)
+	if err == nil && o.AddHistory && result.Err() == nil {
+		c.noteStep(o)
+	}
+	return result, errors.Join(err, way.close())
+}
+
+// noteStep adds a step to the image's history, in the words of buildah.
+func (c *Container) noteStep(o RunOptions) {
+	created := time.Now().UTC()
+	if c.run.options.Created != nil {
+		created = *c.run.options.Created
+	}
+	words := append(slices.Clone(c.shell()), strings.Join(o.Args, " ")+o.Shell)
+	c.builder.AddPrependedEmptyLayer(&created, strings.Join(words, " "), "", "")
+}
+
+// shell returns what lines for the shell run in.
+func (c *Container) shell() []string {
+	if shell := c.builder.Shell(); len(shell) > 0 {
+		return shell
+	}
+	return []string{"/bin/sh", "-c"}
 }
 
 // notRun explains why a command could not be run in a container. A command that isn't there is a result, as it is for a

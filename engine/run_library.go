@@ -6,42 +6,35 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"go.podman.io/buildah"
-	"go.podman.io/buildah/define"
 )
 
 // runByLibrary runs a step the library's way: with an OCI runtime, or in a chroot.
-func (c *Container) runByLibrary(ctx context.Context, isolation *Isolation, title string, argv []string, o RunOptions) (*Result, error) {
+func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (*Result, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, fmt.Errorf("opening the step's standard input: %w", err)
 	}
 	defer null.Close()
+	options, err := way.libraryOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer c.addHosts(o.AddHost)()
 	streams, err := c.run.startStreams(title, true)
 	if err != nil {
 		return nil, err
 	}
 	before := descendants(os.Getpid())
 	finished := killWhenCancelled(ctx, before)
-	err = c.builder.Run(argv, buildah.RunOptions{
-		Logger:           c.run.options.Logger,
-		Isolation:        isolation.kind,
-		Runtime:          isolation.Runtime,
-		Args:             isolation.runtimeArgs,
-		NamespaceOptions: isolation.namespaces(),
-		User:             o.User,
-		WorkingDir:       o.Workdir,
-		Env:              o.Env,
-		Terminal:         buildah.WithoutTerminal,
-		Stdin:            null,
-		Stdout:           streams.stdout,
-		Stderr:           streams.stderr,
-		SystemContext:    c.run.system,
-	})
+	options.User, options.WorkingDir, options.Env = o.User, o.Workdir, o.Env
+	options.Terminal = buildah.WithoutTerminal
+	options.Stdin, options.Stdout, options.Stderr = null, streams.stdout, streams.stderr
+	err = c.builder.Run(argv, options)
 	finished()
 	killSince(before) // what the step left behind would hold its pipes, and the mount, open
 	if c.root != "" {
@@ -68,12 +61,35 @@ func (c *Container) runByLibrary(ctx context.Context, isolation *Isolation, titl
 	return result, nil
 }
 
-// namespaces are those that differ from the library's defaults.
-func (i *Isolation) namespaces() define.NamespaceOptions {
-	if i.Network != "host" {
-		return nil
+// libraryOptions say how the library executes the step.
+func (w *stepWay) libraryOptions() (o buildah.RunOptions, err error) {
+	run := w.container.run
+	o = buildah.RunOptions{
+		Logger: run.options.Logger, SystemContext: run.system,
+		Isolation: w.kind, Runtime: w.Runtime, Args: slices.Clone(w.runtimeArgs), NoPivot: w.options.NoPivot,
+		Hostname: w.options.Hostname, NoHostname: w.options.NoHostname, NoHosts: w.options.NoHosts,
+		DeviceSpecs: w.options.Device, CDIConfigDir: w.asked.CDIConfigDir,
 	}
-	return define.NamespaceOptions{{Name: string(specs.NetworkNamespace), Host: true}}
+	for _, flag := range w.options.RuntimeFlag {
+		o.Args = append(o.Args, "--"+flag)
+	}
+	if o.AddCapabilities, o.DropCapabilities, err = w.capabilityChange(); err != nil {
+		return o, err
+	}
+	o.NamespaceOptions, o.ConfigureNetwork, err = w.libraryNamespaces()
+	return o, err
+}
+
+// addHosts adds to the container's /etc/hosts until the returned function is called: the library has no such option for a
+// single step.
+func (c *Container) addHosts(hosts []string) (restore func()) {
+	before := c.builder.CommonBuildOpts
+	if len(hosts) > 0 {
+		more := *before
+		more.AddHost = slices.Concat(before.AddHost, hosts)
+		c.builder.CommonBuildOpts = &more
+	}
+	return func() { c.builder.CommonBuildOpts = before }
 }
 
 // killWhenCancelled ends the processes that are started from now on when ctx is cancelled before the returned function

@@ -26,13 +26,16 @@ import (
 
 // runSandboxed runs a step with rlbuild's own executor, set up as the library would set it up for an OCI runtime. The
 // container stays mounted: mounting costs more than the step.
-func (c *Container) runSandboxed(ctx context.Context, isolation *Isolation, title string, argv []string, o RunOptions) (*Result, error) {
+func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (*Result, error) {
 	if _, err := c.Mount(); err != nil {
 		return nil, err
 	}
-	step, err := c.step(isolation, o)
+	step, err := c.step(way, o)
 	if err != nil {
 		return nil, explain("", title, err)
+	}
+	if step.HostPID {
+		defer killSince(descendants(os.Getpid())) // the kernel ends only what is in a pid namespace of the step's own
 	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -68,6 +71,13 @@ func (c *Container) runSandboxed(ctx context.Context, isolation *Isolation, titl
 
 // execute runs a step with what its mounts need in the root.
 func (c *Container) execute(ctx context.Context, step *sandbox.Step) (*os.ProcessState, error) {
+	if needed := step.Targets(); !slices.Equal(needed, c.needed) {
+		// A step that doesn't need what the last one did mustn't find it.
+		if err := c.tidy(); err != nil {
+			return nil, err
+		}
+		c.needed = needed
+	}
 	if c.targets == nil {
 		c.targets = sandbox.NewTargets(c.files)
 	}
@@ -106,7 +116,7 @@ func (b *Builder) tidy() error {
 }
 
 // step describes a step but for its command and streams, as the library's Run does (run_linux.go of buildah).
-func (c *Container) step(isolation *Isolation, o RunOptions) (*sandbox.Step, error) {
+func (c *Container) step(way *stepWay, o RunOptions) (*sandbox.Step, error) {
 	conf, err := config.Default()
 	if err != nil {
 		return nil, fmt.Errorf("reading containers.conf: %w", err)
@@ -123,21 +133,26 @@ func (c *Container) step(isolation *Isolation, o RunOptions) (*sandbox.Step, err
 	if err != nil {
 		return nil, err
 	}
-	filter, err := c.run.filterFor(c.builder.Capabilities)
+	capabilities, err := way.capabilities()
+	if err != nil {
+		return nil, err
+	}
+	filter, err := way.filter()
 	if err != nil {
 		return nil, err
 	}
 	s := &sandbox.Step{
-		Root: c.root, Stage: isolation.stage, User: user, Limits: limits, Filter: filter,
-		Capabilities: c.builder.Capabilities, NoNewPrivs: c.builder.CommonBuildOpts.NoNewPrivileges,
-		Hostname: c.hostname(), Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
+		Root: c.root, Stage: way.stage, User: user, Limits: limits, Filter: filter,
+		Capabilities: capabilities, NoNewPrivs: c.builder.CommonBuildOpts.NoNewPrivileges,
+		Hostname: way.hostname(), ShmSize: c.builder.CommonBuildOpts.ShmSize,
+		Masked: masked(config.DefaultMaskedPaths(), c.builder.CommonBuildOpts), ReadOnly: config.DefaultReadOnlyPaths,
 		Dir: path.Join("/", firstOf(o.Workdir, c.builder.WorkDir(), "/")),
 	}
-	s.Sysctls = sysctls(conf, isolation.netns)
-	s.Env = c.stepEnvironment(o.Env, s.Hostname, user.Home)
-	if isolation.netns != nil {
-		s.Network = isolation.netns.file
+	if err := way.enter(s); err != nil {
+		return nil, err
 	}
+	s.Sysctls = sysctls(conf, s)
+	s.Env = c.stepEnvironment(o.Env, s.Hostname, user.Home)
 	for _, name := range c.builder.Volumes() {
 		if err := sandbox.MakeDir(c.files, path.Join("/", name), sandbox.User{}); err != nil {
 			return nil, fmt.Errorf("making the volume %s: %w", name, err)
@@ -149,17 +164,26 @@ func (c *Container) step(isolation *Isolation, o RunOptions) (*sandbox.Step, err
 	if s.Binds, err = c.subscriptions(); err != nil {
 		return nil, err
 	}
-	s.Files, err = c.stepFiles(conf, isolation.netns)
+	way.bindDevices(s)
+	s.Files, err = c.stepFiles(conf, way)
 	return s, err
 }
 
-// filterFor compiles the system call filter for steps with these capabilities, once.
-func (b *Builder) filterFor(capabilities []string) (*sandbox.Filter, error) {
-	key := strings.Join(capabilities, ",")
+// filterFor compiles the system call filter for steps with these capabilities, once: that of a file, or the default profile
+// for "".
+func (b *Builder) filterFor(file string, capabilities []string) (*sandbox.Filter, error) {
+	key := file + "\x00" + strings.Join(capabilities, ",")
 	if filter := b.filters[key]; filter != nil {
 		return filter, nil
 	}
-	filter, err := sandbox.DefaultFilter(capabilities, b.options.Store.RunRoot())
+	var profile []byte
+	if file != "" {
+		var err error
+		if profile, err = os.ReadFile(file); err != nil {
+			return nil, fmt.Errorf("reading the seccomp profile: %w", err)
+		}
+	}
+	filter, err := sandbox.NewFilter(profile, capabilities, b.options.Store.RunRoot())
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +195,7 @@ func (b *Builder) filterFor(capabilities []string) (*sandbox.Filter, error) {
 func (c *Container) stepEnvironment(more []string, hostname, home string) []string {
 	path := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	var env []string
-	for _, variable := range util.MergeEnv(util.MergeEnv(path, c.builder.Env()), more) {
+	for _, variable := range util.MergeEnv(util.MergeEnv(append(c.proxies(), path...), c.builder.Env()), more) {
 		if strings.Contains(variable, "=") {
 			env = append(env, variable)
 		}
@@ -183,6 +207,19 @@ func (c *Container) stepEnvironment(more []string, hostname, home string) []stri
 		env = append(env, "HOME="+home)
 	} else if *at == "HOME=" {
 		*at += home
+	}
+	return env
+}
+
+// proxies are the variables that tell of proxies, of rlbuild's own environment.
+func (c *Container) proxies() (env []string) {
+	if !c.builder.CommonBuildOpts.HTTPProxy {
+		return nil
+	}
+	for _, name := range config.ProxyEnv {
+		if at := value(c.run.options.Env, name); at != nil {
+			env = append(env, *at)
+		}
 	}
 	return env
 }
@@ -267,16 +304,19 @@ func (b *Builder) trySandbox() (chosen *Isolation, err error) {
 	if conf.NetNS() != "host" {
 		var connecting sync.WaitGroup
 		connecting.Go(func() {
-			held, err := b.holdNetwork(conf)
-			if err != nil {
+			if _, err := b.connect(); err != nil {
 				chosen.Shared = err.Error()
 				return
 			}
-			chosen.Network, chosen.netns = "private", held
+			chosen.Network = "private"
 		})
 		defer connecting.Wait()
 	}
-	filter, err := b.filterFor(capabilities)
+	profile := defaultSeccomp(conf)
+	if profile == unconfined {
+		profile = ""
+	}
+	filter, err := b.filterFor(profile, capabilities)
 	if err != nil {
 		return nil, err
 	}
@@ -287,7 +327,7 @@ func (b *Builder) trySandbox() (chosen *Isolation, err error) {
 		}
 	}
 	return chosen, sandbox.Try(root, chosen.stage, sandbox.Step{
-		Capabilities: capabilities, Filter: filter, Hostname: "probe",
+		Capabilities: capabilities, Filter: filter, Hostname: "probe", Network: sandbox.Namespace{Host: true},
 		Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
 	})
 }

@@ -72,10 +72,12 @@ func (s *StepSettings) Check() error {
 		}
 	}
 	for _, device := range s.Device {
-		if _, _, _, err := parse.Device(device); err != nil && !isCDI(device) {
-			return failure.New("", "device", "%q is not HOST[:CONTAINER][:rwm]", device).
-				WithHint(`for example "/dev/fuse", or "/dev/sdc:/dev/xvdc:rw".`)
+		if err := checkDevice(device); err != nil {
+			return err
 		}
+	}
+	if s.Network == "none" && len(s.AddHost) > 0 {
+		return failure.New("", "add_host", `a step with network = "none" has the image's own /etc/hosts`).WithHint("leave one of them out.")
 	}
 	if _, err := addedCapabilities(nil, s); err != nil {
 		return err
@@ -88,6 +90,9 @@ func (s *StepSettings) Check() error {
 func (s *StepDefaults) Check() error {
 	if err := s.StepSettings.Check(); err != nil {
 		return err
+	}
+	if s.Network == "none" && len(s.DNS)+len(s.DNSSearch)+len(s.DNSOption) > 0 && !isNoDNS(s.DNS) {
+		return failure.New("", "dns", `a step with network = "none" has the image's own /etc/resolv.conf`).WithHint("leave one of them out.")
 	}
 	_, err := s.common("")
 	return err
@@ -377,6 +382,24 @@ func addedCapabilities(base []string, s *StepSettings) ([]string, error) {
 			WithHint(`cap_add and cap_drop take names such as "net_admin" or "CAP_NET_ADMIN", or "all".`)
 	}
 	return merged, nil
+}
+
+// hidden are places where nothing of a device would be seen.
+var hidden = regexp.MustCompile(`^/(dev|(proc|sys)(/.*)?)?$`)
+
+func checkDevice(device string) error {
+	if isCDI(device) {
+		return nil
+	}
+	source, target, _, err := parse.Device(device)
+	if err != nil || !filepath.IsAbs(source) {
+		return failure.New("", "device", "%q is not HOST[:CONTAINER][:rwm]", device).
+			WithHint(`for example "/dev/fuse", or "/dev/sdc:/dev/xvdc:rw".`)
+	}
+	if hidden.MatchString(filepath.Clean(target)) {
+		return failure.New("", "device", "%q: %s in the container is no place for a device", device, target)
+	}
+	return nil
 }
 
 // isCDI tells whether a device is one that Container Device Interface files explain: "vendor.com/class=name".

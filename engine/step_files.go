@@ -26,33 +26,36 @@ import (
 )
 
 // stepFiles are the files that every step gets fresh, whatever an earlier one wrote to them. Volumes of the same name keep
-// the image's own, as with the library.
-func (c *Container) stepFiles(conf *config.Config, netns *heldNetwork) ([]sandbox.File, error) {
-	hosts, err := c.hosts(conf, netns)
-	if err != nil {
-		return nil, err
-	}
-	resolv, err := c.run.resolvConf(conf, netns)
-	if err != nil {
-		return nil, err
-	}
+// the image's own, as with the library; so does a step without a network, or that is told to.
+func (c *Container) stepFiles(conf *config.Config, way *stepWay) ([]sandbox.File, error) {
+	volumes, network, o := c.builder.Volumes(), way.network(), way.options
 	var files []sandbox.File
-	volumes := c.builder.Volumes()
-	for _, f := range []sandbox.File{
-		{Target: config.DefaultHostsFile, Content: hosts, Mode: 0o644},
-		{Target: "/etc/hostname", Content: []byte(c.hostname() + "\n"), Mode: 0o644},
-		{Target: resolvconf.DefaultResolvConf, Content: resolv, Mode: 0o644},
+	for _, f := range []struct {
+		target  string
+		wanted  bool
+		content func(*config.Config, *stepWay) ([]byte, error)
+	}{
+		{config.DefaultHostsFile, !o.NoHosts && network != networkNone, c.hosts},
+		{"/etc/hostname", !o.NoHostname, func(*config.Config, *stepWay) ([]byte, error) { return []byte(way.hostname() + "\n"), nil }},
+		{resolvconf.DefaultResolvConf, network != networkNone && !isNoDNS(c.builder.CommonBuildOpts.DNSServers), c.resolvConf},
 	} {
-		if !slices.Contains(volumes, f.Target) {
-			files = append(files, f)
+		if !f.wanted || slices.Contains(volumes, f.target) {
+			continue
 		}
+		content, err := f.content(conf, way)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, sandbox.File{Target: f.target, Content: content, Mode: 0o644})
 	}
 	return append(files, sandbox.File{Target: "/run/.containerenv", Content: []byte(c.containerEnv()), Mode: 0o755}), nil
 }
 
-// hosts returns the content of /etc/hosts. It is made once for a container, unless the image has a say in it.
-func (c *Container) hosts(conf *config.Config, netns *heldNetwork) ([]byte, error) {
-	if c.hostsFile != nil && conf.Containers.BaseHostsFile != "image" {
+// hosts returns the content of /etc/hosts. It is made once for steps that ask for the same, unless the image has a say in it.
+func (c *Container) hosts(conf *config.Config, way *stepWay) ([]byte, error) {
+	extra := slices.Concat(c.builder.CommonBuildOpts.AddHost, way.options.AddHost)
+	key := strings.Join(append([]string{way.network(), way.hostname()}, extra...), "\x00")
+	if c.hostsFile != nil && c.hostsKey == key && conf.Containers.BaseHostsFile != "image" {
 		return c.hostsFile, nil
 	}
 	base, err := etchosts.GetBaseHostFile(conf.Containers.BaseHostsFile, c.root)
@@ -61,20 +64,23 @@ func (c *Container) hosts(conf *config.Config, netns *heldNetwork) ([]byte, erro
 	}
 	internal := etchosts.HostContainersInternalOptions{Conf: conf}
 	var entries etchosts.HostEntries
-	if netns != nil {
-		internal.Exclude = netns.result.IPAddresses
-		if ips := netns.result.MapGuestAddrIPs; len(ips) > 0 {
+	if held := way.held(); held != nil {
+		internal.Exclude = held.result.IPAddresses
+		if ips := held.result.MapGuestAddrIPs; len(ips) > 0 {
 			internal.PreferIP = ips[0]
 		}
-		if ips := netns.result.IPAddresses; len(ips) > 0 {
-			entries = etchosts.HostEntries{{IP: ips[0].String(), Names: []string{c.hostname(), c.builder.Container}}}
+		if ips := held.result.IPAddresses; len(ips) > 0 {
+			entries = etchosts.HostEntries{{IP: ips[0].String(), Names: []string{way.hostname(), c.builder.Container}}}
 		}
-	} else if ip := netutil.GetLocalIP(); ip != "" {
-		entries = etchosts.HostEntries{{IP: ip, Names: []string{c.hostname()}}}
+	} else if way.network() == networkHost && way.hostname() != "" {
+		if ip := netutil.GetLocalIP(); ip != "" {
+			entries = etchosts.HostEntries{{IP: ip, Names: []string{way.hostname()}}}
+		}
 	}
+	c.hostsKey = key
 	c.hostsFile, err = c.run.written("hosts", func(target string) error {
 		return etchosts.New(&etchosts.Params{
-			BaseFile: base, TargetFile: target, ContainerIPs: entries,
+			BaseFile: base, TargetFile: target, ContainerIPs: entries, ExtraHosts: extra,
 			HostContainersInternalIP: etchosts.GetHostContainersInternalIP(internal),
 		})
 	})
@@ -82,29 +88,35 @@ func (c *Container) hosts(conf *config.Config, netns *heldNetwork) ([]byte, erro
 }
 
 // resolvConf returns the content of /etc/resolv.conf.
-func (b *Builder) resolvConf(conf *config.Config, netns *heldNetwork) ([]byte, error) {
-	if b.resolv != nil {
-		return b.resolv, nil
-	}
+func (c *Container) resolvConf(conf *config.Config, way *stepWay) ([]byte, error) {
+	o := c.builder.CommonBuildOpts
 	params := &resolvconf.Params{
 		IPv6Enabled: true,
-		Nameservers: conf.Containers.DNSServers.Get(),
-		Searches:    conf.Containers.DNSSearches.Get(),
-		Options:     conf.Containers.DNSOptions.Get(),
+		Nameservers: slices.Concat(conf.Containers.DNSServers.Get(), o.DNSServers),
+		Searches:    slices.Concat(conf.Containers.DNSSearches.Get(), o.DNSSearch),
+		Options:     slices.Concat(conf.Containers.DNSOptions.Get(), o.DNSOptions),
 	}
-	if netns != nil {
-		params.IPv6Enabled, params.KeepHostServers = netns.result.IPv6, true
-		params.Namespaces = []specs.LinuxNamespace{{Type: specs.NetworkNamespace}}
+	key := fmt.Sprint(way.network(), params.Nameservers, params.Searches, params.Options)
+	if known := c.run.resolv[key]; known != nil {
+		return known, nil
+	}
+	if way.network() != networkHost {
+		params.Namespaces = []specs.LinuxNamespace{{Type: specs.NetworkNamespace, Path: namespacePath(way.asked.Network)}}
+	}
+	if held := way.held(); held != nil {
+		params.IPv6Enabled, params.KeepHostServers = held.result.IPv6, true
 		if len(params.Nameservers) == 0 {
-			params.Nameservers = netns.result.DNSForwardIPs
+			params.Nameservers = held.result.DNSForwardIPs
 		}
 	}
-	var err error
-	b.resolv, err = b.written("resolv.conf", func(target string) error {
+	made, err := c.run.written("resolv.conf", func(target string) error {
 		params.Path = target
 		return resolvconf.New(params)
 	})
-	return b.resolv, err
+	if err == nil {
+		c.run.resolv[key] = made
+	}
+	return made, err
 }
 
 // written returns what write writes to the file it is given: the libraries write files, and steps get bytes.
@@ -126,9 +138,18 @@ func (c *Container) hostname() string {
 }
 
 // sysctls returns those settings of containers.conf that concern the namespaces a step has of its own.
-func sysctls(conf *config.Config, netns *heldNetwork) (settings []sandbox.Sysctl) {
-	own := []string{"fs.mqueue", "kernel.hostname", "kernel.domainname"}
-	if netns != nil {
+func sysctls(conf *config.Config, s *sandbox.Step) (settings []sandbox.Sysctl) {
+	if len(conf.Sysctls()) == 0 {
+		return nil
+	}
+	var own []string
+	if !s.IPC.Host {
+		own = append(own, "fs.mqueue")
+	}
+	if !s.UTS.Host {
+		own = append(own, "kernel.hostname", "kernel.domainname")
+	}
+	if !s.Network.Host {
 		own = append(own, "net")
 	}
 	for _, setting := range conf.Sysctls() {

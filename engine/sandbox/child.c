@@ -10,13 +10,16 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -212,8 +215,8 @@ static int do_operation(int *places, const struct op *o)
 			return -1;
 		return close(fd);
 	}
-	if (o->kind == OP_BIND && o->place == IN_DEV) { // the tmpfs there is empty
-		fd = openat(places[IN_DEV], o->target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (o->kind == OP_BIND && o->mode) { // in /dev, where the tmpfs is empty
+		fd = openat(places[o->place], o->target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, o->mode);
 		if (fd < 0)
 			return -1;
 		close(fd);
@@ -365,19 +368,34 @@ static void reset_signals(void)
 // Puts the three standard streams on 0, 1, 2 and the report's pipe on 3, and closes everything else.
 static int arrange(const struct step *s)
 {
-	int moved[5];
-	for (int i = 0; i < 5; i++) {
-		int fd = i < 3 ? s->stdio[i] : i == 3 ? s->report : s->network;
-		moved[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 16);
-		if (fd >= 0 && moved[i] < 0)
+	int moved[4];
+	for (int i = 0; i < 4; i++) {
+		moved[i] = fcntl(i < 3 ? s->stdio[i] : s->report, F_DUPFD_CLOEXEC, 16);
+		if (moved[i] < 0)
 			return -1;
 	}
 	for (int i = 0; i < 4; i++)
 		if (dup3(moved[i], i, i == 3 ? O_CLOEXEC : 0) < 0)
 			return -1;
-	if (moved[4] >= 0 && dup3(moved[4], 4, O_CLOEXEC) < 0)
+	return syscall(SYS_close_range, 4, ~0U, 0);
+}
+
+static void join(const struct step *s)
+{
+	static const int kinds[JOINS] = { CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP };
+	for (int i = 0; i < JOINS; i++)
+		if (s->joins[i] >= 0 && syscall(SYS_setns, s->joins[i], kinds[i]) < 0)
+			fail(s->report, AT_JOIN, i);
+}
+
+static int raise_loopback(void)
+{
+	struct ifreq lo = { .ifr_name = "lo" };
+	lo.ifr_flags = IFF_UP | IFF_RUNNING;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0)
 		return -1;
-	return syscall(SYS_close_range, moved[4] >= 0 ? 5 : 4, ~0U, 0);
+	return close(fd);
 }
 
 static void run(const struct step *s)
@@ -385,7 +403,10 @@ static void run(const struct step *s)
 	int places[PLACES] = { -1, -1, -1, -1, -1 };
 	reset_signals();
 	syscall(SYS_umask, 0);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || setsid() < 0 || arrange(s) < 0)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || setsid() < 0)
+		fail(s->report, AT_START, 0);
+	join(s);
+	if (arrange(s) < 0)
 		fail(s->report, AT_START, 0);
 	struct pollfd parent = { .fd = 3 };
 	if (poll(&parent, 1, 0) > 0 && parent.revents & POLLERR)
@@ -393,8 +414,8 @@ static void run(const struct step *s)
 	// Another session's keys are none of the step's business. Without quota for a keyring it keeps what buildah's
 	// rootless steps always keep.
 	syscall(SYS_keyctl, K_KEYCTL_JOIN_SESSION_KEYRING, NULL);
-	if (s->network >= 0 && syscall(SYS_setns, 4, CLONE_NEWNET) < 0)
-		fail(3, AT_NETWORK, 0);
+	if (s->loopback && raise_loopback() < 0)
+		fail(3, AT_LOOPBACK, 0);
 	if (enter_root(s, places) < 0)
 		fail(3, AT_ROOT, 0);
 	for (int i = 0; i < s->nops; i++)
@@ -402,7 +423,7 @@ static void run(const struct step *s)
 			fail(3, AT_OPERATION, i);
 	if (leave_old_root(places[IN_ROOT]) < 0 || syscall(SYS_close_range, 4, ~0U, 0) < 0)
 		fail(3, AT_PIVOT, 0);
-	if (syscall(SYS_sethostname, s->hostname, strlen(s->hostname)) < 0)
+	if (s->hostname && syscall(SYS_sethostname, s->hostname, strlen(s->hostname)) < 0)
 		fail(3, AT_HOSTNAME, 0);
 	for (int i = 0; i < s->nlimits; i++) {
 		struct { uint64_t soft, hard; } both = { s->limits[i].soft, s->limits[i].hard };
@@ -449,10 +470,9 @@ int rlbuild_sandbox_start(struct step *s)
 	// This thread sleeps until the child has executed its program or is gone, as after vfork(2), and so the child may use
 	// this process's memory: to copy and then drop Go's page tables would take longer than all else here. But not a child
 	// that changes its user: that makes the memory undumpable (commit_creds in the kernel), and with it this process,
-	// which would then be a stranger to its own /proc.
-	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_VFORK |
-		    CLONE_PARENT_SETTID | SIGCHLD;
-	if (s->uid == 0 && s->gid == 0)
+	// which would then be a stranger to its own /proc. Nor one that others see, in the pid namespace that it shares.
+	int flags = s->namespaces | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD;
+	if (s->uid == 0 && s->gid == 0 && s->namespaces & CLONE_NEWPID)
 		flags |= CLONE_VM;
 	int pid = clone(start, stack + STACK, flags, s, &s->pid);
 	int error = errno;

@@ -13,7 +13,7 @@ enum place { IN_ROOT, IN_STAGE, IN_DEV, IN_PROC, IN_SYS, PLACES };
 enum kind {
 	OP_STAGE,     // mount a new tmpfs on the host directory target, out of the step's sight, to make files in
 	OP_MOUNT,     // mount a new file system of type source with options on target
-	OP_BIND,      // bind the host's source, with what is mounted below it, on target
+	OP_BIND,      // bind the host's source, with what is mounted below it, on target; with a mode, make that file first
 	OP_FILE,      // make the file source with content in the stage and bind it on target
 	OP_DIRECTORY, // make the directory target
 	OP_LINK,      // make target a link to source
@@ -40,16 +40,19 @@ struct limit {
 	uint64_t soft, hard;
 };
 
+// The namespaces that a step may join.
+enum join { JOIN_NETWORK, JOIN_IPC, JOIN_UTS, JOIN_CGROUP, JOINS };
+
 // The phases of the set-up, for reports.
 enum phase {
-	AT_START, AT_NETWORK, AT_ROOT, AT_OPERATION, AT_PIVOT, AT_HOSTNAME, AT_LIMITS, AT_DIRECTORY, AT_PROGRAM,
+	AT_START, AT_JOIN, AT_LOOPBACK, AT_ROOT, AT_OPERATION, AT_PIVOT, AT_HOSTNAME, AT_LIMITS, AT_DIRECTORY, AT_PROGRAM,
 	AT_CAPABILITIES, AT_SECCOMP, AT_USER, AT_EXEC,
 };
 
 // What the child writes, once, when it fails.
 struct report {
 	int phase;
-	int index; // of the operation, for AT_OPERATION
+	int index; // of the operation, limit or namespace
 	int error; // errno
 };
 
@@ -58,10 +61,12 @@ struct step {
 	const char *root;
 	int stdio[3];
 	int report;   // write end of a pipe whose read end the parent holds
-	int network;  // network namespace to join, or -1
+	int namespaces;   // CLONE_NEW* of those that are new
+	int joins[JOINS]; // descriptors of those to join, or -1
+	int loopback;     // the network is new: its loopback interface is raised
 	const struct op *ops;
 	int nops;
-	const char *hostname;
+	const char *hostname; // NULL: it is another's
 	const struct limit *limits;
 	int nlimits;
 	const char *directory;
@@ -76,8 +81,7 @@ struct step {
 	int no_new_privs;
 };
 
-// Starts the process in new pid, mount, IPC, UTS and cgroup namespaces, and returns when it executes its program or has
-// ended: its pid, or -1 with errno.
+// Starts the process and returns when it executes its program or has ended: its pid, or -1 with errno.
 int rlbuild_sandbox_start(struct step *s);
 
 #endif

@@ -27,13 +27,17 @@
 //     are closed and without magic links (CVE-2024-21626). (arrange, change_directory)
 //   - The program, and the interpreters that "#!" lines name, may not be reached by a magic link: /proc/self/exe would be
 //     rlbuild's own binary (CVE-2019-5736). (check_program)
-//   - The pid, mount, IPC, UTS and cgroup namespaces are new; the network namespace is one that only steps share, or, where
-//     the caller can't have one, the host's. The user namespace is the caller's, as with buildah: the step's root is
-//     the calling user with his sub-IDs, and is kept from using that by what follows.
+//   - The mount namespace is new; so are the pid, IPC, UTS, cgroup and network namespaces unless the caller chooses the
+//     host's, or others to join, which gives the step what is in them. A step among the host's processes sees rlbuild's
+//     own in /proc, shares no memory with it, and with the default capabilities can't trace it. The user namespace is the
+//     caller's, as with buildah: the step's root is the calling user with his sub-IDs, and is kept from using that by
+//     what follows.
+//   - Devices that the caller lists are bound into the step's own /dev, where no name is the image's to choose.
 //   - Capabilities are those the caller lists, in the bounding set for good, and none but for uid 0. With the default list
 //     nothing can be mounted, no namespace entered, no device made, no process outside traced.
-//   - The containers tools' seccomp profile decides which system calls there are. It is loaded while the child still has
-//     CAP_SYS_ADMIN, because no_new_privs, the other way to be allowed to, would break setuid programs that builds use.
+//   - The containers tools' seccomp profile, or one that the caller names, decides which system calls there are. It is loaded
+//     while the child still has CAP_SYS_ADMIN, because no_new_privs, the other way to be allowed to, would break setuid
+//     programs that builds use.
 //   - /proc/sys and its siblings are read-only, what leaks about the host is masked, /sys is read-only in depth. The root is
 //     mounted without devices: a device node in an image stays inert.
 //   - The step has no controlling terminal (setsid), so TIOCSTI has none to type into; it dies with the thread that made

@@ -12,11 +12,11 @@ import (
 // TestFilterCache reads a kept filter back, and none that was cut, changed, or could be another's.
 func TestFilterCache(t *testing.T) {
 	dir := t.TempDir()
-	first, err := DefaultFilter([]string{"CAP_CHOWN"}, dir)
+	first, err := NewFilter(nil, []string{"CAP_CHOWN"}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := DefaultFilter([]string{"CAP_CHOWN", "CAP_SYS_ADMIN"}, dir)
+	other, err := NewFilter(nil, []string{"CAP_CHOWN", "CAP_SYS_ADMIN"}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestFilterCache(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := DefaultFilter([]string{"CAP_CHOWN"}, filepath.Join(dir, "absent")); err != nil {
+	if _, err := NewFilter(nil, []string{"CAP_CHOWN"}, filepath.Join(dir, "absent")); err != nil {
 		t.Errorf("without a place to keep it: %v", err)
 	}
 }

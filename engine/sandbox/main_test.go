@@ -68,7 +68,7 @@ func newStep(t testing.TB, root, line string) *sandbox.Step {
 	t.Cleanup(func() { null.Close() })
 	return &sandbox.Step{
 		Root: root, Stage: t.TempDir(), Dir: "/", Args: []string{"/bin/sh", "-c", line},
-		Env: []string{"PATH=/bin"}, Capabilities: capabilities, Filter: filter(t), Hostname: "step",
+		Env: []string{"PATH=/bin"}, Capabilities: capabilities, Filter: filter(t), Hostname: "step", Network: sandbox.Namespace{Host: true},
 		Masked:   []string{"/proc/kcore", "/proc/keys", "/proc/acpi", "/sys/firmware", "/proc/interrupts"},
 		ReadOnly: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		Stdin:    null,
@@ -81,7 +81,7 @@ func filter(t testing.TB) *sandbox.Filter {
 	t.Helper()
 	if compiled == nil {
 		var err error
-		compiled, err = sandbox.DefaultFilter(capabilities, "")
+		compiled, err = sandbox.NewFilter(nil, capabilities, "")
 		must(t, err)
 	}
 	return compiled

@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -78,9 +80,9 @@ func (s *Step) plan() []operation {
 		ops = append(ops, operation{kind: opFile, source: "file" + strconv.Itoa(i), target: f.Target, content: f.Content, mode: uint32(f.Mode.Perm()),
 			attributes: noSuid | noDev, doing: "mounting a file on " + f.Target})
 	}
-	ops = append(ops, operation{kind: opMount, source: "proc", target: "/proc", attributes: noAccess, keep: inProc})
+	ops = append(ops, s.planProc())
 	ops = append(ops, s.planSys()...)
-	ops = append(ops, planDev()...)
+	ops = append(ops, s.planDev()...)
 	for _, c := range s.Sysctls {
 		ops = append(ops, operation{kind: opSysctl, place: inProc, content: []byte(c.Value),
 			target: "sys/" + strings.ReplaceAll(c.Name, ".", "/"), doing: "setting " + c.Name})
@@ -92,9 +94,11 @@ func (s *Step) plan() []operation {
 		}
 	}
 	for _, name := range s.Masked {
-		if place, target := below(name); place != nowhere {
-			ops = append(ops, operation{kind: opMask, place: place, target: target, doing: "masking " + name})
+		place, target := below(name)
+		if place == nowhere {
+			place, target = inRoot, name
 		}
+		ops = append(ops, operation{kind: opMask, place: place, target: target, doing: "masking " + name})
 	}
 	for i := range ops {
 		if o := &ops[i]; o.keep == 0 {
@@ -107,10 +111,18 @@ func (s *Step) plan() []operation {
 	return ops
 }
 
+// planProc shows /proc. Only who owns a pid namespace may mount one of it; among the host's processes the host's is shown.
+func (s *Step) planProc() operation {
+	if s.HostPID {
+		return operation{kind: opBind, source: "/proc", target: "/proc", attributes: noAccess, keep: inProc, doing: "binding /proc"}
+	}
+	return operation{kind: opMount, source: "proc", target: "/proc", attributes: noAccess, keep: inProc}
+}
+
 // planSys shows /sys. A new sysfs shows the network namespace of who mounts it, and may only be mounted by its owner; in
 // the host's network namespace the host's own is shown.
 func (s *Step) planSys() []operation {
-	if s.Network == nil {
+	if s.Network.Host {
 		return []operation{{kind: opBind, source: "/sys", target: "/sys", attributes: readOnly | noAccess, keep: inSys,
 			doing: "binding /sys"}}
 	}
@@ -122,30 +134,69 @@ func (s *Step) planSys() []operation {
 	return ops
 }
 
-func planDev() []operation {
+func (s *Step) planDev() []operation {
 	ops := []operation{{kind: opMount, source: "tmpfs", target: "/dev", options: devOption,
 		attributes: noSuid | unix.MOUNT_ATTR_STRICTATIME, keep: inDev}}
+	made := map[string]bool{}
+	for _, d := range s.Devices {
+		ops = append(ops, planDevice(d, made)...)
+	}
 	for _, name := range devices {
-		ops = append(ops, operation{kind: opBind, place: inDev, source: "/dev/" + name, target: name, attributes: noSuid,
-			doing: "binding /dev/" + name})
+		if made[name] {
+			continue // what is asked for comes first
+		}
+		ops = append(ops, operation{kind: opBind, place: inDev, source: "/dev/" + name, target: name, mode: 0o644,
+			attributes: noSuid, doing: "binding /dev/" + name})
 	}
 	for _, link := range links {
-		ops = append(ops, operation{kind: opLink, place: inDev, source: link[1], target: link[0],
-			doing: "linking /dev/" + link[0]})
+		if !made[link[0]] {
+			ops = append(ops, operation{kind: opLink, place: inDev, source: link[1], target: link[0],
+				doing: "linking /dev/" + link[0]})
+		}
 	}
-	for _, m := range []struct {
-		kind, name, options string
-		attributes          uint64
-	}{
-		{"devpts", "pts", ptsOptions(), noSuid | noExec},
-		{"tmpfs", "shm", "mode=1777,size=" + shmSize, noAccess},
-		{"mqueue", "mqueue", "", noAccess},
+	ops = append(ops, directory("pts", made)...)
+	ops = append(ops, operation{kind: opMount, place: inDev, source: "devpts", target: "pts", options: ptsOptions(),
+		attributes: noSuid | noExec})
+	for _, m := range []struct{ kind, name, options string }{
+		{"tmpfs", "shm", "mode=1777,size=" + cmp.Or(s.ShmSize, shmSize)}, {"mqueue", "mqueue", ""},
 	} {
-		ops = append(ops,
-			operation{kind: opDirectory, place: inDev, target: m.name, mode: 0o755, doing: "making /dev/" + m.name},
-			operation{kind: opMount, place: inDev, source: m.kind, target: m.name, options: m.options, attributes: m.attributes})
+		o := operation{kind: opMount, place: inDev, source: m.kind, target: m.name, options: m.options, attributes: noAccess}
+		if s.IPC.Host {
+			if _, err := os.Stat("/dev/" + m.name); err != nil {
+				continue // the host has none
+			}
+			o = operation{kind: opBind, place: inDev, source: "/dev/" + m.name, target: m.name, attributes: noAccess,
+				doing: "binding /dev/" + m.name}
+		}
+		ops = append(append(ops, directory(m.name, made)...), o)
 	}
 	return ops
+}
+
+// planDevice shows a device of the host, or a directory of them, below /dev.
+func planDevice(d Bind, made map[string]bool) (ops []operation) {
+	target := strings.TrimPrefix(path.Clean(d.Target), "/dev/")
+	if made[target] {
+		return nil
+	}
+	ops = directory(path.Dir(target), made)
+	o := operation{kind: opBind, place: inDev, source: d.Source, target: target, mode: 0o644, attributes: noSuid | noExec,
+		doing: "binding " + d.Source + " on " + d.Target}
+	if info, err := os.Stat(d.Source); err == nil && info.IsDir() {
+		ops, o.mode = append(ops, directory(target, made)...), 0
+	}
+	made[target] = true
+	return append(ops, o)
+}
+
+// directory makes a directory below /dev, and those above it.
+func directory(name string, made map[string]bool) []operation {
+	if name == "." || made[name] {
+		return nil
+	}
+	made[name] = true
+	return append(directory(path.Dir(name), made),
+		operation{kind: opDirectory, place: inDev, target: name, mode: 0o755, doing: "making /dev/" + name})
 }
 
 // ptsOptions leave the group of terminals out where that group isn't mapped: devpts would refuse it.
@@ -182,6 +233,9 @@ func below(name string) (place int, rest string) {
 	}
 	if rest, ok := strings.CutPrefix(name, "/sys/"); ok {
 		return inSys, rest
+	}
+	if rest, ok := strings.CutPrefix(name, "/dev/"); ok {
+		return inDev, rest
 	}
 	return nowhere, ""
 }

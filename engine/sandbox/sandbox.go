@@ -23,16 +23,30 @@ type Step struct {
 	Filter       *Filter // nil: no system call is filtered
 	Limits       []Limit
 
-	Hostname string
-	Network  *os.File // a network namespace to run in; nil is the caller's own
+	Hostname string    // in a UTS namespace of its own
+	Network  Namespace // a new one has nothing but a loopback interface
+	IPC      Namespace
+	UTS      Namespace
+	Cgroup   Namespace
+	HostPID  bool // among the caller's processes: what the step leaves behind lives on
 	Sysctls  []Sysctl
 	Files    []File
 	Binds    []Bind
-	Masked   []string // below /proc and /sys: not readable
+	Devices  []Bind   // at places below /dev
+	ShmSize  string   // of /dev/shm, as tmpfs(5) takes it; "" is 64 MiB
+	Masked   []string // not readable
 	ReadOnly []string // below /proc and /sys: not writable
 
 	Stdin, Stdout, Stderr *os.File
 }
+
+// Namespace is which one of its kind a step is in. The zero value is a new one.
+type Namespace struct {
+	Host bool     // the caller's own
+	Join *os.File // this one
+}
+
+func (n Namespace) isNew() bool { return !n.Host && n.Join == nil }
 
 // User is who a step runs as. The IDs are those of the caller's user namespace.
 type User struct {

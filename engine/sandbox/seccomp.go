@@ -15,21 +15,27 @@ import (
 // Filter is a compiled system call filter. It is made once and serves every step with the same capabilities.
 type Filter struct{ program []byte } // struct sock_filter[]
 
-// DefaultFilter compiles the containers tools' default profile for steps with these capabilities: what a step may call
-// depends on what it has (chroot on CAP_SYS_CHROOT, for example). What is compiled is kept in cache, a directory, for later
-// runs; "" keeps nothing.
-func DefaultFilter(capabilities []string, cache string) (*Filter, error) {
+// NewFilter compiles a profile of the containers tools, in their JSON, for steps with these capabilities: what a step may
+// call depends on what it has (chroot on CAP_SYS_CHROOT, for example). Nil stands for their default profile. What is
+// compiled is kept in cache, a directory, for later runs; "" keeps nothing.
+func NewFilter(profile []byte, capabilities []string, cache string) (*Filter, error) {
 	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}}}
-	profile, err := seccomp.GetDefaultProfile(spec)
-	if err != nil {
-		return nil, fmt.Errorf("loading the default seccomp profile: %w", err)
+	load := seccomp.GetDefaultProfile
+	if profile != nil {
+		load = func(spec *specs.Spec) (*specs.LinuxSeccomp, error) {
+			return seccomp.LoadProfileFromBytes(profile, spec)
+		}
 	}
-	if profile == nil {
-		return nil, errors.New("there is no default seccomp profile")
-	}
-	program, err := compileOnce(profile, cache)
+	rules, err := load(spec)
 	if err != nil {
-		return nil, fmt.Errorf("compiling the default seccomp profile: %w", err)
+		return nil, fmt.Errorf("loading the seccomp profile: %w", err)
+	}
+	if rules == nil {
+		return nil, errors.New("the seccomp profile is empty")
+	}
+	program, err := compileOnce(rules, cache)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
 	}
 	return &Filter{program}, nil
 }

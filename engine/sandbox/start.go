@@ -85,8 +85,10 @@ func (s *Step) explain(ops []operation, r *C.struct_report) error {
 	switch r.phase {
 	case C.AT_START:
 		e.Doing = "arranging the step's process"
-	case C.AT_NETWORK:
-		e.Doing = "joining the network namespace"
+	case C.AT_JOIN:
+		e.Doing = "joining the " + []string{"network", "IPC", "UTS", "cgroup"}[r.index] + " namespace"
+	case C.AT_LOOPBACK:
+		e.Doing = "raising the loopback interface"
 	case C.AT_ROOT:
 		e.Doing = "mounting the root " + s.Root
 	case C.AT_OPERATION:
@@ -126,13 +128,14 @@ func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int
 	var m memory
 	defer m.free()
 	c := (*C.struct_step)(m.alloc(C.sizeof_struct_step))
-	c.root, c.directory, c.hostname = m.text(s.Root), m.text(s.Dir), m.text(s.Hostname)
+	c.root, c.directory = m.text(s.Root), m.text(s.Dir)
 	for i, f := range []*os.File{s.Stdin, s.Stdout, s.Stderr} {
 		c.stdio[i] = C.int(f.Fd())
 	}
-	c.report, c.network = C.int(report.Fd()), -1
-	if s.Network != nil {
-		c.network = C.int(s.Network.Fd())
+	c.report = C.int(report.Fd())
+	s.chooseNamespaces(c)
+	if s.UTS.isNew() {
+		c.hostname = m.text(s.Hostname)
 	}
 	c.ops, c.nops = m.operations(ops), C.int(len(ops))
 	c.limits, c.nlimits = m.limits(s.Limits), C.int(len(s.Limits))
@@ -163,6 +166,32 @@ func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int
 		return 0, &Error{Doing: "making the step's namespaces", Err: err.(syscall.Errno)}
 	}
 	return int(pid), nil
+}
+
+// chooseNamespaces says which namespaces are new and which are joined.
+func (s *Step) chooseNamespaces(c *C.struct_step) {
+	flags := unix.CLONE_NEWNS
+	if !s.HostPID {
+		flags |= unix.CLONE_NEWPID
+	}
+	for i, n := range []struct {
+		Namespace
+		flag int
+	}{
+		C.JOIN_NETWORK: {s.Network, unix.CLONE_NEWNET}, C.JOIN_IPC: {s.IPC, unix.CLONE_NEWIPC},
+		C.JOIN_UTS: {s.UTS, unix.CLONE_NEWUTS}, C.JOIN_CGROUP: {s.Cgroup, unix.CLONE_NEWCGROUP},
+	} {
+		c.joins[i] = -1
+		if n.isNew() {
+			flags |= n.flag
+		} else if n.Join != nil {
+			c.joins[i] = C.int(n.Join.Fd())
+		}
+	}
+	c.namespaces = C.int(flags)
+	if s.Network.isNew() {
+		c.loopback = 1
+	}
 }
 
 // killWhenDone kills the child, once *pid says which it is, when ctx ends before the returned function is called: its

@@ -313,15 +313,7 @@ func TestMany(t *testing.T) {
 
 func TestNetwork(t *testing.T) {
 	s := newStep(t, newRoot(t), "grep -c : /proc/net/dev; cat /proc/sys/net/ipv4/ip_forward; ls /sys/class/net; (echo > /sys/class/net/lo/mtu) 2>/dev/null || echo read-only")
-	file := make(chan *os.File)
-	go func() {
-		must(t, unix.Unshare(unix.CLONE_NEWNET)) // the thread stays there, out of use
-		f, err := os.Open("/proc/thread-self/ns/net")
-		must(t, err)
-		file <- f
-	}()
-	s.Network = <-file
-	defer s.Network.Close()
+	s.Network = sandbox.Namespace{Join: otherNamespace(t, "net", unix.CLONE_NEWNET)}
 	s.Sysctls = []sandbox.Sysctl{{Name: "net.ipv4.ip_forward", Value: "1"}}
 	if code, text := output(t, s); text != "1\n1\nlo\nread-only\n" {
 		t.Errorf("status %d: %s", code, text)

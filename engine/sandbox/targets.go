@@ -68,6 +68,18 @@ func (t *Targets) Make(s *Step) error {
 	return nil
 }
 
+// Targets lists what the step's mounts need in the root.
+func (s *Step) Targets() []string {
+	names := make([]string, 0, len(s.Files)+len(s.Binds))
+	for _, f := range s.Files {
+		names = append(names, f.Target)
+	}
+	for _, b := range s.Binds {
+		names = append(names, b.Target)
+	}
+	return names
+}
+
 // need makes sure that name leads to something: where it is a link that leads nowhere, where the link points to.
 func (t *Targets) need(name string, directory bool, links int) error {
 	if _, err := t.files.Stat(name); !errors.Is(err, fs.ErrNotExist) {
