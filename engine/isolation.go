@@ -150,7 +150,7 @@ func (b *Builder) tryRuntimes(asked string) (*Isolation, error) {
 		}
 		return chosen, nil
 	}
-	return nil, failure.New("isolation", firstOf(b.options.Isolation, asked, "oci"), "no OCI runtime works here: %s", strings.Join(chosen.Passed, "; ")).
+	return nil, failure.New("isolation", firstOf(b.options.Isolation, "oci"), "no OCI runtime works here: %s", strings.Join(chosen.Passed, "; ")).
 		WithKind(failure.Machine).WithHint("install a newer crun or runc, or run steps without one: --isolation chroot")
 }
 

@@ -77,7 +77,7 @@ func (s *StepSettings) Check() error {
 		}
 	}
 	if s.Network == "none" && len(s.AddHost) > 0 {
-		return failure.New("", "add_host", `a step with network = "none" has the image's own /etc/hosts`).WithHint("leave one of them out.")
+		return noHostsFile()
 	}
 	if _, err := addedCapabilities(nil, s); err != nil {
 		return err
@@ -137,7 +137,9 @@ func (b *Builder) setDefaults(o *buildah.BuilderOptions, conf *config.Config, s 
 	if o.Capabilities, err = addedCapabilities(o.Capabilities, &s.StepSettings); err != nil {
 		return err
 	}
-	o.DeviceSpecs, o.CDIConfigDir = s.Device, s.CDIConfigDir
+	if o.DeviceSpecs, o.CDIConfigDir = s.Device, s.CDIConfigDir; o.DeviceSpecs == nil {
+		o.DeviceSpecs = conf.Containers.Devices.Get()
+	}
 	o.Isolation = isolations[s.Isolation]
 	return nil
 }
@@ -224,6 +226,10 @@ func shmSize(text string) (string, error) {
 	}
 	n, err := size("shm_size", text)
 	return fmt.Sprint(n), err
+}
+
+func noHostsFile() *failure.Error {
+	return failure.New("", "add_host", `a step with network = "none" has the image's own /etc/hosts`).WithHint("leave one of them out.")
 }
 
 // checkHost checks "name:address".

@@ -33,14 +33,17 @@ func (w *stepWay) close() error {
 	return errors.Join(errs...)
 }
 
-// wayFor chooses how a step is executed. Where that is left to rlbuild and the usual way can't do what is asked, the next
-// one that can is taken; a way that was asked for and can't is an error, as is a step that no way can execute.
+// wayFor chooses how a step is executed. Where that is left to rlbuild and the sandbox can't do what is asked, an OCI runtime
+// is taken; a way that was asked for and can't is an error, as is a step that no way can execute.
 func (c *Container) wayFor(o *RunOptions) (*stepWay, error) {
 	w := &stepWay{asked: c.settingsOf(o), container: c, options: o}
 	if err := w.contradiction(); err != nil {
 		return nil, err
 	}
 	asked, runtime := w.asked.Isolation, o.Runtime
+	if strings.Contains(runtime, "/") && !filepath.IsAbs(runtime) {
+		runtime = filepath.Join(c.run.options.Dir, runtime)
+	}
 	if asked == "" && runtime == "" {
 		usual, err := c.run.isolation()
 		if err != nil {
@@ -48,10 +51,10 @@ func (c *Container) wayFor(o *RunOptions) (*stepWay, error) {
 		}
 		w.Isolation = usual
 		refused := w.refusal()
-		if refused == nil || c.run.options.Isolation != "" {
+		if refused == nil || usual.Kind != sandboxKind || c.run.options.Isolation != "" {
 			return w, orNil(refused)
 		}
-		return w, c.run.nextWay(w, refused)
+		return w, w.byRuntime(refused)
 	}
 	if asked == "" {
 		asked = "oci"
@@ -76,29 +79,22 @@ func orNil(e *failure.Error) error {
 	return e
 }
 
-// nextWay takes the first way behind the usual one that can execute the step.
-func (b *Builder) nextWay(w *stepWay, refused *failure.Error) error {
-	kinds := []string{sandboxKind, "oci", "chroot"}
-	at := slices.IndexFunc(kinds, func(kind string) bool { return kind == w.Kind || kind == "oci" && w.Kind == "rootless" })
-	var reasons []string
-	for _, kind := range kinds[at+1:] {
-		next, err := b.way(kind, b.options.Runtime)
-		if err == nil {
-			w.Isolation = next
-			if err = orNil(w.refusal()); err == nil {
-				b.say("steps with " + refused.Subject + " run with " + next.String() + ": " + refused.Error())
-				return nil
-			}
+// byRuntime takes an OCI runtime for a step that the sandbox can't execute. There is no third way: a chroot keeps less apart.
+func (w *stepWay) byRuntime(refused *failure.Error) error {
+	run := w.container.run
+	next, err := run.way("oci", "")
+	if err == nil {
+		w.Isolation = next
+		if err = orNil(w.refusal()); err == nil {
+			run.say("steps with " + refused.Subject + " run with " + next.String() + ": " + refused.Error())
+			return nil
 		}
-		if err.Error() != refused.Error() { // else the reason isn't the way
-			reasons = append(reasons, kind+": "+err.Error())
+		if err.Error() == refused.Error() {
+			return refused
 		}
 	}
-	if len(reasons) == 0 {
-		return refused
-	}
-	e := failure.New("", refused.Subject, "%w; and the other ways can't either: %s", refused.Err, strings.Join(reasons, "; "))
-	e.Hint = refused.Hint
+	e := failure.New("", refused.Subject, "%w; and an OCI runtime can't either: %v", refused.Err, err)
+	e.Hint = firstOf(failure.HintOf(err), refused.Hint)
 	return e
 }
 
@@ -124,6 +120,9 @@ func (c *Container) settingsOf(o *RunOptions) StepSettings {
 // ownNamespace tells whether steps get a namespace of their own by this setting.
 func ownNamespace(mode string) bool { return mode == "" || mode == "private" || mode == "container" }
 
+// longestName is what the kernel takes for a host name (HOST_NAME_MAX).
+const longestName = 64
+
 // contradiction returns what can't be together, whatever way is taken.
 func (w *stepWay) contradiction() error {
 	o := w.options
@@ -132,6 +131,10 @@ func (w *stepWay) contradiction() error {
 		return failure.New("", "hostname", "the step has no host name of its own with uts = %q", w.asked.UTS).WithHint("leave one of them out.")
 	case o.NoHosts && len(o.AddHost) > 0:
 		return failure.New("", "add_host", "there is no /etc/hosts to add to with no_hosts").WithHint("leave one of them out.")
+	case w.asked.Network == "none" && len(o.AddHost) > 0:
+		return noHostsFile()
+	case len(o.Hostname) > longestName:
+		return failure.New("", "hostname", "%q is longer than %d bytes", o.Hostname, longestName)
 	case w.asked.IPC == "host" && w.container.defaults.ShmSize != "":
 		return failure.New("", "shm_size", "/dev/shm is the host's with ipc = \"host\"").WithHint("leave one of them out.")
 	}
@@ -176,7 +179,7 @@ func (w *stepWay) sandboxRefusal() *failure.Error {
 		return failure.New("", "network", "the sandbox doesn't connect steps with %q", w.asked.Network).WithHint(takeRuntime)
 	case networkPrivate:
 		if _, err := w.container.run.connect(); err != nil && w.asked.Network != "" {
-			return notConnected(err)
+			return notConnected(w.asked.Network, err)
 		}
 	}
 	for _, device := range w.asked.Device {
@@ -213,10 +216,14 @@ func (w *stepWay) runtimeRefusal() *failure.Error {
 	switch w.network() {
 	case networkPrivate:
 		if w.asked.Network != "" && w.Isolation.Network == "host" {
-			return notConnected(errors.New(w.Shared))
+			return notConnected(w.asked.Network, errors.New(w.Shared))
 		}
 	case networkOther:
-		if name, _, _ := strings.Cut(w.asked.Network, ":"); unshare.IsRootless() && name != "pasta" {
+		name, _, _ := strings.Cut(w.asked.Network, ":")
+		if w.Isolation.Network == "host" && name == "pasta" {
+			return notConnected(w.asked.Network, errors.New(w.Shared))
+		}
+		if unshare.IsRootless() && name != "pasta" {
 			return failure.New("", "network", "an ordinary user's steps can't be connected with the network %q", w.asked.Network).
 				WithHint(`there are "private", "none", "host", "ns:PATH" and "pasta:OPTIONS".`)
 		}
@@ -354,8 +361,8 @@ func labelsRefused(o *define.CommonBuildOptions) *failure.Error {
 	return nil
 }
 
-func notConnected(err error) *failure.Error {
-	return failure.New("", "network", `"private" can't be had here: %w`, err).
+func notConnected(mode string, err error) *failure.Error {
+	return failure.New("", "network", "%q can't be had here: %w", mode, err).
 		WithHint(`say network = "host" to share the host's, or "none"; "rlbuild doctor" says more.`)
 }
 
