@@ -27,6 +27,9 @@ func TestParse(t *testing.T) {
 		{"oci-archive:app.tar", "oci-archive", "", false},
 		{"docker-archive:app.tar:localhost/app:1", "docker-archive", "", false},
 		{"dir:/tmp/d", "dir", "", false},
+		{"docker-daemon:app:1", "docker-daemon", "", false},
+		{"tarball:-", "tarball", "", false},
+		{"sif:image.sif", "sif", "", false},
 	} {
 		n, err := Parse(tc.text)
 		if err != nil {
@@ -46,7 +49,9 @@ func TestParseRefuses(t *testing.T) {
 		{"docker://", "nothing at it", ""},
 		{"oci:", "nothing at it", ""},
 		{"https://registry.example/app", `names the transport "https"`, "transports are containers-storage, docker"},
-		{"docker-daemon:app:1", `names the transport "docker-daemon"`, "oci-archive"},
+		{"atomic:app:1", `names the transport "atomic"`, "oci-archive"},
+		{"docker-daemon:app", "docker-daemon", ""},
+		{"tarball:", "nothing at it", ""},
 		{"Debian", "lowercase", "debian"},
 		{"a b", "invalid reference format", ""},
 		{"docker://registry.example/a:b:c", "invalid reference format", ""},
@@ -62,6 +67,38 @@ func TestParseRefuses(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("Parse(%q) shows a password: %v", tc.text, err)
+		}
+	}
+}
+
+func TestIn(t *testing.T) {
+	for text, want := range map[string]string{
+		"app":                           "app",
+		"docker://registry.example/app": "docker://registry.example/app",
+		"docker-daemon:app:1":           "docker-daemon:app:1",
+		"oci:layout:app":                "oci:/run/layout:app",
+		"dir:/tmp/d":                    "dir:/tmp/d",
+		"tarball:-":                     "tarball:-",
+		"tarball:a.tar:-:/b.tar":        "tarball:/run/a.tar:-:/b.tar",
+		"sif:image.sif":                 "sif:/run/image.sif",
+	} {
+		n, err := Parse(text)
+		if err != nil {
+			t.Errorf("Parse(%q): %v", text, err)
+		} else if got := n.In("/run").String(); got != want {
+			t.Errorf("%q in /run is %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestWritable(t *testing.T) {
+	for text, want := range map[string]bool{"app": true, "oci:d": true, "docker-daemon:app:1": true, "tarball:a.tar": false, "sif:a": false} {
+		n, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Writable(); (err == nil) != want {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }
