@@ -32,12 +32,18 @@ type copyCase struct {
 	o        CopyOptions       // but for the sources
 	dest     func(root string) // what the container holds before; nil is fillDest
 	inside   bool              // the fixture is in a container, not on the host
+	from     bool              // the same, named by CopyOptions.From
+	context  string            // a directory of the fixture that sources are relative to, as it is to its root in From
 	workdir  string
 	library  bool // not covered by package transfer
 	tolerant bool // package transfer may do what the library can't
 }
 
 func to(dest string) CopyOptions { return CopyOptions{Dest: dest} }
+
+func noFollow(dest string) CopyOptions { return CopyOptions{Dest: dest, NoFollow: true} }
+
+var then = new(time.Date(1999, 1, 2, 3, 4, 5, 0, time.UTC))
 
 func excluding(patterns ...string) CopyOptions { return CopyOptions{Dest: "/x/", Exclude: patterns} }
 
@@ -121,8 +127,14 @@ var copyCases = []copyCase{
 	{name: "chmod with setuid", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "4755"}},
 	{name: "chmod of setuid", sources: []string{"suid"}, o: CopyOptions{Dest: "/x/y", Chmod: "755"}},
 	{name: "chmod too large", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "17777"}},
-	{name: "chmod symbolic", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "u+x"}, library: true},
-	{name: "chmod nonsense", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "rwx"}, library: true},
+	{name: "chmod symbolic", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "u+x"}},
+	{name: "chmod symbolic of a tree", sources: []string{"plain"}, o: CopyOptions{Dest: "/x/y", Chmod: "u=rwX,go=u-w"}},
+	{name: "chmod with equals", sources: []string{"suid"}, o: CopyOptions{Dest: "/x/y", Chmod: "a=r"}},
+	{name: "chmod with a set-user-ID bit", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "u+s,g=o"}, tolerant: true},
+	{name: "chmod of a setuid file, symbolic", sources: []string{"suid"}, o: CopyOptions{Dest: "/x/y", Chmod: "go-r"}, tolerant: true},
+	{name: "chmod nonsense", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "rwx"}},
+	{name: "chmod with a comma at the end", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "u+x,"}},
+	{name: "chmod no octal digit", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Chmod: "0798"}},
 	{name: "chmod with attributes", sources: []string{"tree"}, o: CopyOptions{Dest: "/x/y", Chmod: "755"}, tolerant: true},
 	{name: "exclude by name from the root", sources: []string{"tree"}, o: excluding("SRC/tree/c.txt")},
 	{name: "exclude at any depth", sources: []string{"tree"}, o: excluding("**/c.txt")},
@@ -138,6 +150,9 @@ var copyCases = []copyCase{
 	{name: "exclude one of two", sources: []string{"?.txt"}, o: excluding("**/a.txt")},
 	{name: "exclude a link's target", sources: []string{"tolink"}, o: excluding("**/a.txt")},
 	{name: "exclude in wildcard of directories", sources: []string{"t*"}, o: excluding("**/*.txt", "!**/e.txt")},
+	{name: "exclude a dangling link", sources: []string{"[nt]olink"}, o: excluding("**/nolink")},
+	{name: "exclude nothing but a dangling link", sources: []string{"nolink"}, o: excluding("**/nolink")},
+	{name: "exclude a link loop", sources: []string{"[lt]o*link"}, o: excluding("**/looplink")},
 	{name: "exclude nonsense", sources: []string{"tree"}, o: excluding("[a")},
 	{name: "exclude bang", sources: []string{"tree"}, o: excluding("!")},
 	{name: "exclude blank", sources: []string{"tree"}, o: excluding("", " ", "#x")},
@@ -149,6 +164,51 @@ var copyCases = []copyCase{
 	{name: "link out of a container", sources: []string{"escape/passwd"}, o: to("/t"), inside: true},
 	{name: "excluded in a container", sources: []string{"tree"}, inside: true,
 		o: CopyOptions{Dest: "/t", Exclude: []string{"tree/deep", "!tree/deep/deeper/e.txt"}}},
+	{name: "timestamp of a file", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/y", Timestamp: then}},
+	{name: "timestamp of a tree", sources: []string{"tree"}, o: CopyOptions{Dest: "/dir", Timestamp: then}},
+	{name: "timestamp of a tree to a new place", sources: []string{"tree"}, o: CopyOptions{Dest: "/x/y", Timestamp: then}},
+	{name: "timestamp with excluded directories", sources: []string{"tree"}, o: CopyOptions{Dest: "/x/y", Timestamp: then,
+		Exclude: []string{"SRC/tree/*", "!SRC/tree/deep/deeper/e.txt"}}},
+	{name: "timestamp with excluded directories that are there", sources: []string{"tree"}, o: CopyOptions{Dest: "/dir",
+		Timestamp: then, Exclude: []string{"SRC/tree/*", "!SRC/tree/deep/d.txt"}}},
+	{name: "no follow of a link to a file", sources: []string{"tolink"}, o: noFollow("/x/y")},
+	{name: "no follow into a directory", sources: []string{"tolink"}, o: noFollow("/x/y/")},
+	{name: "no follow onto a file", sources: []string{"tolink"}, o: noFollow("/file")},
+	{name: "no follow of a link to a directory", sources: []string{"todir"}, o: noFollow("/x/y")},
+	{name: "no follow of a link below one", sources: []string{"todir/up"}, o: noFollow("/x/y")},
+	{name: "no follow of a dangling link", sources: []string{"nolink"}, o: noFollow("/x/y")},
+	{name: "no follow of a loop", sources: []string{"looplink"}, o: noFollow("/x/y")},
+	{name: "no follow of a wildcard", sources: []string{"to*"}, o: noFollow("/x/y")},
+	{name: "no follow of a file", sources: []string{"a.txt"}, o: noFollow("/x/y")},
+	{name: "no follow of a tree", sources: []string{"tree"}, o: noFollow("/x/y")},
+	{name: "no follow, excluded", sources: []string{"tolink"}, o: CopyOptions{Dest: "/x/", NoFollow: true, Exclude: []string{"**/a.txt"}}},
+	{name: "no wildcards", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/", NoWildcards: true}},
+	{name: "no wildcards and one", sources: []string{"?.txt"}, o: CopyOptions{Dest: "/x/", NoWildcards: true}},
+	{name: "no wildcards and a name of them", sources: []string{"odd/a[b].txt"}, o: CopyOptions{Dest: "/x/", NoWildcards: true}},
+	{name: "empty wildcard", sources: []string{"*.none"}, o: CopyOptions{Dest: "/x/", EmptyWildcard: true}},
+	{name: "empty wildcards", sources: []string{"*.none", "?.none"}, o: CopyOptions{Dest: "/x/", EmptyWildcard: true}},
+	{name: "empty wildcard beside a file", sources: []string{"*.none", "a.txt"}, o: CopyOptions{Dest: "/x/", EmptyWildcard: true}},
+	{name: "empty wildcard beside what is missing", sources: []string{"*.none", "none"}, o: CopyOptions{Dest: "/x/", EmptyWildcard: true}},
+	{name: "empty wildcard, all excluded", sources: []string{"?.txt"}, o: CopyOptions{Dest: "/x/", EmptyWildcard: true, Exclude: []string{"**/*.txt"}}},
+	{name: "context", sources: []string{"c.txt"}, context: "tree", o: to("/x/")},
+	{name: "context with dot", sources: []string{"./c.txt"}, context: "tree", o: to("/x/")},
+	{name: "all of the context", sources: []string{"."}, context: "tree", o: to("/x")},
+	{name: "context with a wildcard", sources: []string{"*/d*"}, context: "tree", o: to("/x/")},
+	{name: "context by an absolute path", sources: []string{"SRC/tree/c.txt"}, context: "tree", o: to("/x/")},
+	{name: "context by a link", sources: []string{"d.txt"}, context: "todir", o: to("/x/")},
+	{name: "missing in the context", sources: []string{"a.txt"}, context: "tree", o: to("/x/")},
+	{name: "absolute link in a context", sources: []string{"abs"}, context: ".", o: to("/x/")},
+	{name: "link above a context", sources: []string{"up"}, context: "tree/deep", o: to("/x/")},
+	{name: "chain of links above a context", sources: []string{"escape/passwd"}, context: ".", o: to("/x/")},
+	{name: "exclude from a context", sources: []string{"."}, context: "tree", o: excluding("c.txt", "deep/*", "!deep/d.txt")},
+	{name: "exclude in a directory of a context", sources: []string{"deep"}, context: "tree", o: excluding("deep/deeper", "d.txt")},
+	{name: "from a container by name", sources: []string{"tree"}, from: true, o: to("/t")},
+	{name: "from a container, absolute", sources: []string{"/tree/c.txt"}, from: true, o: to("/t/")},
+	{name: "from a container, chowned", sources: []string{"tree"}, from: true, o: CopyOptions{Dest: "/t", Chown: "app"}},
+	{name: "from a container, excluding", sources: []string{"tree"}, from: true, o: excluding("tree/deep", "**/*.txt")},
+	{name: "from a container with a context", sources: []string{"/tree/deep"}, from: true, context: "/tree", o: excluding("deep/d.txt")},
+	{name: "from a container by links", sources: []string{"abs", "todir"}, from: true, o: to("/t")},
+	{name: "from a container, no follow", sources: []string{"abs"}, from: true, o: noFollow("/t")},
 	{name: "add file", sources: []string{"a.txt"}, o: CopyOptions{Dest: "/x/", Extract: true}},
 	{name: "add directory with an archive", sources: []string{"packed"}, o: CopyOptions{Dest: "/x/", Extract: true}},
 	{name: "add archive", sources: []string{"packed/f.tar"}, o: CopyOptions{Dest: "/x/", Extract: true}, library: true},
@@ -170,9 +230,23 @@ func TestCopyAsLibrary(t *testing.T) {
 			if test.inside {
 				root, below = inside.root, ""
 			}
+			place := func(name string) string { return strings.ReplaceAll(name, "SRC", host) }
 			for _, name := range test.sources {
-				path := filepath.Join("/", below, name)
-				o.Sources = append(o.Sources, Source{Root: root, Path: path})
+				source := Source{Root: root, Path: filepath.Join("/", below, name)}
+				if test.from || test.context != "" && !strings.HasPrefix(name, "SRC") {
+					source = Source{Path: name}
+				} else if test.context != "" {
+					source = Source{Root: "/", Path: place(name)}
+				}
+				o.Sources = append(o.Sources, source)
+			}
+			if test.from {
+				o.From = &CopyFrom{Container: inside}
+			}
+			if test.context != "" && test.from {
+				o.Context = &Source{Path: test.context}
+			} else if test.context != "" {
+				o.Context = &Source{Root: "/", Path: filepath.Join(host, test.context)}
 			}
 			o.Exclude = slices.Clone(o.Exclude)
 			for i := range o.Exclude {
@@ -187,8 +261,14 @@ func TestCopyAsLibrary(t *testing.T) {
 					fillDest(t, c.root)
 				}
 			}
-			want := theirs.copyByLibrary(o)
-			got := ours.copyOurselves(t.Context(), o)
+			want := copyOne(t, theirs, o, func(b batch) error { return theirs.copyByLibrary(b, o) })
+			got := copyOne(t, ours, o, func(b batch) error {
+				work, err := ours.prepare(b, o)
+				if err != nil {
+					return err
+				}
+				return work.Copy(t.Context())
+			})
 			if errors.Is(got, transfer.ErrNotCovered) != test.library {
 				t.Fatalf("package transfer: %v; want it left to the library: %t", got, test.library)
 			}
@@ -207,22 +287,37 @@ func TestCopyAsLibrary(t *testing.T) {
 	}
 }
 
+// copyOne gathers what is one batch, and copies it.
+func copyOne(t *testing.T, c *Container, o CopyOptions, do func(b batch) error) error {
+	t.Helper()
+	g, err := c.gather(t.Context(), o)
+	defer func() {
+		if err := g.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(g.batches[0])
+}
+
 // TestCopyIntoItself is about what the library does without an end, or not at all.
 func TestCopyIntoItself(t *testing.T) {
 	b := newBuilder(t)
 	c := newContainer(t, b)
 	fillDest(t, c.root)
-	err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{c.root, "/"}}, Dest: "/dir/deep"})
+	err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{Root: c.root, Path: "/"}}, Dest: "/dir/deep"})
 	if err == nil || !strings.Contains(err.Error(), "can't be copied into itself") {
 		t.Errorf("a directory into one below it: %v", err)
 	}
-	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{c.root, "/file"}}, Dest: "/file"}); err != nil {
+	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{Root: c.root, Path: "/file"}}, Dest: "/file"}); err != nil {
 		t.Error(err)
 	}
 	if text, err := os.ReadFile(filepath.Join(c.root, "file")); string(text) != "old" {
 		t.Errorf("a file onto itself: %q, %v", text, err)
 	}
-	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{"/", "/proc/self/status"}}, Dest: "/status"}); err != nil {
+	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{Root: "/", Path: "/proc/self/status"}}, Dest: "/status"}); err != nil {
 		t.Error(err)
 	}
 	if info, err := os.Stat(filepath.Join(c.root, "status")); err != nil || info.Size() == 0 {
@@ -238,7 +333,7 @@ func TestCopyStops(t *testing.T) {
 	fillSource(t, host)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := c.Copy(ctx, CopyOptions{Sources: []Source{{"/", host}}, Dest: "/x"})
+	err := c.Copy(ctx, CopyOptions{Sources: []Source{{Root: "/", Path: host}}, Dest: "/x"})
 	if err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("got %v", err)
 	}
@@ -250,7 +345,7 @@ func TestCopySparse(t *testing.T) {
 	c := newContainer(t, b)
 	host := t.TempDir()
 	maker{t, host}.sparse("sparse", 1<<30)
-	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{"/", host + "/sparse"}}, Dest: "/"}); err != nil {
+	if err := c.Copy(t.Context(), CopyOptions{Sources: []Source{{Root: "/", Path: host + "/sparse"}}, Dest: "/"}); err != nil {
 		t.Fatal(err)
 	}
 	var st unix.Stat_t

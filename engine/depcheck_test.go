@@ -80,6 +80,7 @@ var table = []room{
 			"github.com/containers/ocicrypt", "github.com/docker/go-units", "github.com/moby/sys/userns",
 			"github.com/opencontainers", "github.com/openshift/imagebuilder", "github.com/sirupsen/logrus",
 			"golang.org/x/sys",
+			"github.com/openshift/imagebuilder",
 		},
 		why: "It alone drives buildah's library. Without Starlark and flags it can be driven by anything else.",
 	},
@@ -135,9 +136,9 @@ var table = []room{
 	{
 		name:     "engine/transfer",
 		rooms:    []string{"engine/rootfs"},
-		external: []string{"go.podman.io/storage/pkg/fileutils", "golang.org/x/sys"},
+		external: []string{"go.podman.io/storage/pkg/fileutils", "github.com/tonistiigi/dchapes-mode", "golang.org/x/sys"},
 		why: "It knows trees and entries, which rootfs keeps it inside of; of the containers tools it takes the patterns of a " +
-			".containerignore, which it must not have a reading of its own of.",
+			".containerignore and what chmod(1) takes, which it must not have readings of its own of.",
 	},
 	{
 		name: "engine/rootfs",

@@ -44,7 +44,7 @@ func (w *walk) put(e entry, dir *rootfs.Dir, base, rel string) error {
 	if err := replacing(dir, base, func() error { return dir.Mknod(base, e.kind()|0o600, e.st.Rdev) }); err != nil {
 		return err
 	}
-	return errors.Join(dir.Chown(base, w.owner(e).UID, w.owner(e).GID), dir.Chmod(base, w.mode(e)), dir.Chtimes(base, e.time()))
+	return errors.Join(dir.Chown(base, w.owner(e).UID, w.owner(e).GID), dir.Chmod(base, w.mode(e)), dir.Chtimes(base, w.time(e)))
 }
 
 // putFile copies a regular file, or links it to the copy that another of its names has led to.
@@ -104,7 +104,7 @@ func (w *walk) dress(e entry, from, to *os.File, dir *rootfs.Dir, base string) e
 	if err := copyAttributes(to, from); err != nil {
 		return err
 	}
-	return dir.Chtimes(base, e.time())
+	return dir.Chtimes(base, w.time(e))
 }
 
 // own gives a link the attributes it can have.
@@ -113,7 +113,7 @@ func (w *walk) own(e entry, dir *rootfs.Dir, base string) error {
 	if err := dir.Chown(base, owner.UID, owner.GID); err != nil {
 		return mapped(owner, err)
 	}
-	return dir.Chtimes(base, e.time())
+	return dir.Chtimes(base, w.time(e))
 }
 
 // mapped explains why an owner can't be given: chown(2) gives EINVAL for nothing else.
@@ -133,11 +133,20 @@ func (w *walk) owner(e entry) Owner {
 
 // mode returns the permissions of a copy. Those that are asked for lose setuid, setgid and sticky, as in the library.
 func (w *walk) mode(e entry) uint32 {
-	if w.options.Mode != nil {
-		return *w.options.Mode & 0o777
+	if w.chmod == nil {
+		return e.st.Mode & 0o7777
 	}
-	return e.st.Mode & 0o7777
+	own := fs.FileMode(e.st.Mode & 0o777)
+	if e.kind() == unix.S_IFDIR {
+		own |= fs.ModeDir // which "X" looks at
+	}
+	return uint32(w.chmod.Apply(own)) & 0o777
 }
 
 // time returns the time of last change that a copy gets: rounded to seconds, as archives have it.
-func (e entry) time() time.Time { return time.Unix(e.st.Mtim.Unix()).Round(time.Second) }
+func (w *walk) time(e entry) time.Time {
+	if w.options.Timestamp != nil {
+		return *w.options.Timestamp
+	}
+	return time.Unix(e.st.Mtim.Unix()).Round(time.Second)
+}

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -19,15 +20,16 @@ type source struct {
 // item is one file or directory that is copied.
 type item struct {
 	name string // as it matched
-	path string // where name's own links lead; the last part is no link
+	path string // what is copied: where name's own links lead, or with NoFollow name itself
 	st   unix.Stat_t
+	kind uint32 // the type of what the links lead to, which says what the destination is; 0 for nothing
 }
 
-func (i item) isDir() bool     { return i.st.Mode&unix.S_IFMT == unix.S_IFDIR }
-func (i item) isRegular() bool { return i.st.Mode&unix.S_IFMT == unix.S_IFREG }
+func (i item) isDir() bool     { return i.kind == unix.S_IFDIR }
+func (i item) isRegular() bool { return i.kind == unix.S_IFREG }
 
 // match finds the items of all sources. A pattern with wildcards that matches nothing is passed over as long as another
-// source has something.
+// source has something, or as there may be nothing.
 func (t *Transfer) match() (sources []source, err error) {
 	for _, pattern := range t.options.Sources {
 		clean := path.Clean("/" + pattern)
@@ -35,6 +37,9 @@ func (t *Transfer) match() (sources []source, err error) {
 		// its passes over the name, and "**" is any depth.
 		if strings.Contains(clean, `\`) || slices.Contains(strings.Split(clean, "/"), "**") {
 			return nil, ErrNotCovered
+		}
+		if t.options.NoWildcards && wild(clean) {
+			return nil, fmt.Errorf("%s: wildcards are not allowed", clean)
 		}
 		names, err := t.glob(clean)
 		if err != nil {
@@ -48,15 +53,18 @@ func (t *Transfer) match() (sources []source, err error) {
 		}
 		s := source{pattern: pattern}
 		for _, name := range names {
-			item, err := t.dereference(name)
+			found, err := t.find(name)
+			if errors.Is(err, fs.ErrNotExist) && t.exclude.matches(name) {
+				found, err = item{name: name, path: name}, nil // where an excluded link leads doesn't matter
+			}
 			if err != nil {
 				return nil, err
 			}
-			s.items = append(s.items, item)
+			s.items = append(s.items, found)
 		}
 		sources = append(sources, s)
 	}
-	if len(sources) == 0 {
+	if len(sources) == 0 && !t.options.EmptyWildcard {
 		return nil, fmt.Errorf("nothing matches %s: %w", strings.Join(t.options.Sources, ", "), unix.ENOENT)
 	}
 	return sources, nil
@@ -105,6 +113,28 @@ func (t *Transfer) glob(pattern string) ([]string, error) {
 	return matches, nil
 }
 
+// find returns the item of a name that matched.
+func (t *Transfer) find(name string) (item, error) {
+	if !t.options.NoFollow {
+		return t.dereference(name)
+	}
+	link, err := t.inspect(item{name: name, path: name})
+	if err != nil || link.kind != unix.S_IFLNK {
+		return link, err
+	}
+	link.kind = 0
+	target, err := t.options.From.Resolve(name)
+	if err == nil {
+		var at item
+		at, err = t.inspect(item{name: name, path: path.Join("/", target)})
+		link.kind = at.kind
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // dangling, which is as good as any link
+	}
+	return link, err
+}
+
 // dereference follows the links that an item itself is, as the library does: ".." in one goes up from the name that led
 // there, and not from where that name's own directory is.
 func (t *Transfer) dereference(name string) (item, error) {
@@ -142,6 +172,7 @@ func (t *Transfer) inspect(i item) (item, error) {
 	if err != nil {
 		return item{}, named(i.name, err)
 	}
+	i.kind = i.st.Mode & unix.S_IFMT
 	if i.isRegular() && t.options.Archive != nil && t.options.Archive(i.path) {
 		return item{}, ErrNotCovered
 	}

@@ -15,12 +15,15 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
+	"github.com/tonistiigi/dchapes-mode"
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/rootfs"
@@ -40,10 +43,17 @@ type Options struct {
 	Dest    string // a name in To, absolute
 	// Directory says that Dest is one even if it doesn't exist, as it always is for several sources.
 	Directory bool
-	Owner     *Owner   // of all that is made; nil keeps the sources' own, and makes missing directories root's
-	Mode      *uint32  // permissions of all that is copied, as chmod(2) has them; nil keeps the sources' own
-	Exclude   []string // patterns of a .containerignore, for names from From's root
-	Devices   bool     // make device nodes; otherwise they are left out: no user namespace can have new ones
+	// Name is what the one source, a file, is called in a directory; "" for its own name.
+	Name      string
+	Owner     *Owner     // of all that is made; nil keeps the sources' own, and makes missing directories root's
+	Chmod     string     // permissions of all that is copied, as chmod(1) has them; "" keeps the sources' own
+	Timestamp *time.Time // of all that is copied; nil keeps the sources' own
+	Exclude   []string   // patterns of a .containerignore, for names from From's root
+	NoFollow  bool       // copy the links that Sources name, not what they lead to
+
+	NoWildcards   bool // a name with wildcards is an error
+	EmptyWildcard bool // a pattern may match nothing; what it would have copied is then nothing
+	Devices       bool // make device nodes; otherwise they are left out: no user namespace can have new ones
 	// Archive tells whether an open file is one that is to be unpacked, which isn't covered; nil unpacks none.
 	Archive func(name string) bool
 }
@@ -52,6 +62,7 @@ type Options struct {
 type Transfer struct {
 	options Options
 	exclude *exclusion
+	chmod   *mode.Set // nil keeps
 	sources []source
 	dir     string // of To, where the entries are put; it may have yet to be made
 	rename  string // the name of the one file that is copied, or "" for its own
@@ -68,10 +79,17 @@ func New(o Options) (*Transfer, error) {
 	if t.exclude, err = newExclusion(o.Exclude); err != nil {
 		return nil, err
 	}
-	if t.sources, err = t.match(); err != nil {
-		return nil, err
+	if o.Chmod != "" {
+		set, err := mode.Parse(o.Chmod)
+		if err != nil {
+			return nil, fmt.Errorf("parsing chmod %q: %w", o.Chmod, err)
+		}
+		t.chmod = &set
 	}
-	if err = t.aim(); err != nil {
+	if t.sources, err = t.match(); err == nil && len(t.sources) > 0 {
+		err = t.aim()
+	}
+	if err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -111,6 +129,9 @@ func (t *Transfer) aim() error {
 
 // Copy makes the destination, and copies. When it fails, what was copied by then stays.
 func (t *Transfer) Copy(ctx context.Context) error {
+	if len(t.sources) == 0 {
+		return nil
+	}
 	if err := t.makeDir(t.dir, maxLinks); err != nil {
 		return err
 	}
@@ -155,7 +176,7 @@ func (t *Transfer) copyItem(ctx context.Context, root *rootfs.FS, item item) (co
 	if w.top, err = to.Stat(); err != nil {
 		return 0, err
 	}
-	if item.isDir() {
+	if item.st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		err = w.directory(to)
 	} else {
 		err = w.single(to)
@@ -177,10 +198,7 @@ func (w *walk) single(to *rootfs.Dir) error {
 		return err
 	}
 	defer from.Close()
-	name := w.rename
-	if name == "" {
-		name = path.Base(w.item.name)
-	}
+	name := w.base(w.item)
 	w.copied++
 	return named(w.item.name, w.put(entry{from, base, w.item.st}, to, name, name))
 }
@@ -247,3 +265,12 @@ func named(name string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
+
+// Target returns the name in To of what the one source becomes, if that is a file.
+func (t *Transfer) Target() string {
+	item := t.sources[0].items[0]
+	return path.Join(t.dir, t.base(item))
+}
+
+// base returns what an item that is no directory is called at the destination.
+func (t *Transfer) base(i item) string { return cmp.Or(t.rename, t.options.Name, path.Base(i.name)) }

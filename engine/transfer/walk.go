@@ -31,6 +31,7 @@ type level struct {
 	rel    string // the name below the item, "" for the item itself
 	from   *rootfs.Dir
 	to     *rootfs.Dir // nil as long as an excluded directory has nothing that isn't
+	made   bool        // an excluded directory that need has made
 }
 
 // directory copies what the item holds into to.
@@ -103,7 +104,11 @@ func (w *walk) subdirectory(l *level, e entry, excluded bool) (err error) {
 				l.to.Close()
 			}
 		}()
-		return w.descend(l)
+		err := w.descend(l)
+		if err == nil && l.made && w.options.Timestamp != nil {
+			err = l.parent.to.Chtimes(l.base, *w.options.Timestamp)
+		}
+		return err
 	}
 	if err := w.need(l.parent); err != nil {
 		return err
@@ -151,6 +156,7 @@ func (w *walk) need(l *level) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	l.made = err == nil
 	l.to, err = w.root.OpenDir(l.rel)
 	return err
 }
