@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	testscript.Main(m, map[string]func(){
-		"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain,
+		"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
 	})
 }
 
