@@ -130,6 +130,9 @@ func (c *copies) dressed(name string, hdr *tar.Header) error {
 		}
 	}
 	at := unix.Timespec{Sec: hdr.ModTime.Unix()}
+	if hdr.Typeflag != tar.TypeSymlink {
+		at.Sec = max(0, at.Sec) // as storage has it: only links are older than 1970
+	}
 	return unix.UtimesNanoAt(c.root, name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 

@@ -40,6 +40,20 @@ func (p *pipeline) headers(e *entry) (hdr, opaque *tar.Header, err error) {
 	return hdr, opaque, err
 }
 
+// stamp gives headers the times they are to have. Which entries stay out is decided before, by the times that they had.
+func (p *pipeline) stamp(headers ...*tar.Header) {
+	for _, hdr := range headers {
+		if p.Stamp == nil || hdr == nil {
+			continue
+		}
+		at := hdr.ModTime
+		if at.IsZero() {
+			at = time.Unix(0, 0) // as the stream has it
+		}
+		hdr.ModTime = p.Stamp(at)
+	}
+}
+
 // addAttributes adds the extended attributes that layers carry. Listing them is one system call for the many files that
 // have none.
 func addAttributes(hdr *tar.Header, file string) error {

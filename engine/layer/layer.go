@@ -16,6 +16,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -29,6 +30,10 @@ type Changes struct {
 	// Omit tells which entries stay out of the layer, by their tar headers; nil keeps all. It is called from several
 	// goroutines and must not change the header.
 	Omit func(*tar.Header) bool
+
+	// Stamp returns the modification time that an entry gets in the layer, in whole seconds, for the one it has; nil leaves
+	// them as they are. It is called from several goroutines.
+	Stamp func(time.Time) time.Time
 }
 
 // Options are what WriteTar does besides writing. The zero value does nothing more.

@@ -14,7 +14,7 @@ import (
 
 // Move moves the files of the changes, which WriteTar described by s, into an empty directory of the same file system, in
 // place of a copy; nothing may use the changes any more. What Omit kept out stays out, and directories get the times that
-// they have in the stream. The returned function moves the files back; it is to be called also if there is an error.
+// they have in the stream. Files keep theirs, so changes with a Stamp are copied. The returned function moves the files back; it is to be called also if there is an error.
 func (c Changes) Move(to string, s Summary) (undo func() error, err error) {
 	entries, err := os.ReadDir(c.Dir)
 	var moved []string

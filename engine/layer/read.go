@@ -42,10 +42,12 @@ func (p *pipeline) process(e *entry) error {
 		return fmt.Errorf("reading %s: %w", e.name, err)
 	}
 	omit := p.Omit != nil && p.Omit(hdr)
+	omitOpaque := opaque == nil || p.Omit != nil && p.Omit(opaque)
+	p.stamp(hdr, opaque)
 	if err := p.sendHeader(e, hdr, omit); err != nil {
 		return err
 	}
-	if opaque != nil && (p.Omit == nil || !p.Omit(opaque)) {
+	if !omitOpaque {
 		if err := p.sendHeader(e, opaque, false); err != nil {
 			return err
 		}
