@@ -27,6 +27,7 @@ var (
 	aCommand   = kind{"a list of strings and paths, or a string for the shell", either(isString, listOf(isPath))}
 	aMapping   = kind{"a dict from strings to strings", isMapping(false)}
 	aDuration  = kind{`a duration ("1m30s"), or a number of seconds`, either(isString, is[starlark.Int], is[starlark.Float], is[sltime.Duration])}
+	aTime      = kind{"a whole number of seconds since 1970, or a time", either(is[starlark.Int], is[sltime.Time])}
 	anything   = kind{"any value", func(starlark.Value) bool { return true }}
 	inspected  = kind{"a container, an image, or the name of one", either(isString, is[*containerValue], is[*imageValue])}
 	removed    = kind{"a container, an image, the name of one, or a list of them", either(inspected.takes, listOf(inspected.takes))}
@@ -80,6 +81,34 @@ func isMapping(none bool) func(starlark.Value) bool {
 		}
 		return true
 	}
+}
+
+// isSet accepts dicts from strings to True or None.
+func isSet(v starlark.Value) bool {
+	dict, ok := v.(*starlark.Dict)
+	if !ok {
+		return false
+	}
+	for _, item := range dict.Items() {
+		if !isString(item[0]) || item[1] != starlark.True && !isNone(item[1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// isPlaces accepts dicts from strings to paths and strings.
+func isPlaces(v starlark.Value) bool {
+	dict, ok := v.(*starlark.Dict)
+	if !ok {
+		return false
+	}
+	for _, item := range dict.Items() {
+		if !isString(item[0]) || !isPath(item[1]) {
+			return false
+		}
+	}
+	return true
 }
 
 // elements returns the elements of a list or tuple.
@@ -183,9 +212,15 @@ func settingKind(form engine.Form) kind {
 	case engine.Text:
 		return kind{"a string, or None", either(isString, isNone)}
 	case engine.Command:
-		return kind{"a list of strings, a string for the shell, or None", either(isString, listOf(isString), isNone)}
+		return kind{"a list of strings, a string, or None", either(isString, listOf(isString), isNone)}
 	case engine.List:
 		return kind{"a list of strings, or None", either(listOf(isString), isNone)}
+	case engine.Set:
+		return kind{"a list of strings, a dict from strings to True or None, or None", either(listOf(isString), isSet, isNone)}
+	case engine.Duration:
+		return kind{aDuration.want + ", or None", either(aDuration.takes, isNone)}
+	case engine.Number:
+		return kind{"a whole number, or None", either(is[starlark.Int], isNone)}
 	case engine.Pairs:
 		return kind{"a dict from strings to strings or None, or None", either(isMapping(true), isNone)}
 	}

@@ -38,6 +38,7 @@ type Container struct {
 	pulledUp  []copier.EnsureParentPath // see notePulledUp
 	targets   *sandbox.Targets          // left in the root by its sandboxed steps; nil for none
 	needed    []string                  // by the last of them
+	annotated bool                      // config has named annotations
 }
 
 // ID returns the container's ID, 64 hexadecimal digits.

@@ -21,6 +21,7 @@ type Options struct {
 	TempDir string          // a directory of this run's own; the caller removes it after Close
 	Display *output.Display // where steps and their output are shown
 	Info    func(string)    // told what was chosen and why, a line at a time; nil drops it
+	Note    func(string)    // told what the user should know of, a line at a time; nil drops it
 
 	Dir string   // where relative host paths, names of archives and host commands start
 	Env []string // the environment of host commands, NAME=VALUE
@@ -71,6 +72,9 @@ type Builder struct {
 func New(options Options) (*Builder, error) {
 	if options.Info == nil {
 		options.Info = func(string) {}
+	}
+	if options.Note == nil {
+		options.Note = func(string) {}
 	}
 	if options.Logger == nil {
 		options.Logger = logrus.StandardLogger()

@@ -53,6 +53,7 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 		TempDir:      w.tempDir,
 		Display:      display,
 		Info:         f.info(std),
+		Note:         f.note(std),
 		Dir:          dir,
 		Env:          env,
 		Isolation:    f.isolation,
