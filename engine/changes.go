@@ -24,12 +24,9 @@ type notDirect string
 
 func (reason notDirect) Error() string { return string(reason) }
 
-// changes describes what the container holds on top of its image, as the library would commit it. It fails with a notDirect
+// changes describes what the container holds on top of its image, as the library would commit it at these times. It fails with a notDirect
 // where the storage driver keeps that any other way than as an overlay upper directory with the owners as they are.
-func (c *Container) changes() (layer.Changes, error) {
-	if len(c.builder.AppendedLinkedLayers) > 0 {
-		return layer.Changes{}, notDirect("what was copied with link = True is in layers of its own")
-	}
+func (c *Container) changes(times Times) (layer.Changes, error) {
 	store := c.run.options.Store
 	if err := c.run.keepsUpper(); err != nil {
 		return layer.Changes{}, err
@@ -53,7 +50,7 @@ func (c *Container) changes() (layer.Changes, error) {
 	if err != nil {
 		return layer.Changes{}, err
 	}
-	found := layer.Changes{Dir: places["UpperDir"]}
+	found := layer.Changes{Dir: places["UpperDir"], Stamp: times.stamp()}
 	if lower := places["LowerDir"]; lower != "" {
 		found.Lower = strings.Split(lower, ":")
 	}

@@ -2,30 +2,23 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/buildah"
 	"go.podman.io/buildah/define"
+	"go.podman.io/buildah/docker"
 	dockerref "go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
-
-// CommitOptions say what image a container becomes.
-type CommitOptions struct {
-	Name   string // a name in the store, a name at a transport, or "" for a nameless image in the store
-	Format string // "oci" (also "") or "docker"
-	Squash bool   // one layer, the base image's included
-	Remove bool   // the container isn't needed any more
-
-	Compression Compression // of the layers, for a name at a transport
-	Access      Access
-}
 
 // CommitMethods lists what Options.CommitMethod can be. Fast makes an image in one pass over the container's files; library
 // leaves it to buildah's.
@@ -42,11 +35,61 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err := c.alive("commit"); err != nil {
 		return nil, err
 	}
+	b := c.run
+	job, err := c.commitment(o)
+	if err != nil {
+		return nil, err
+	}
+	protect, err := b.protector(ctx, o.Protection, transportOf(job.dest))
+	if err != nil {
+		return nil, err
+	}
+	defer protect.Close()
+	job.library.OciEncryptConfig, job.library.OciEncryptLayers = protect.encrypt, protect.layers
+	b.step("commit " + c.target(o.Name))
+	if err := c.tidy(); err != nil {
+		return nil, explain("commit", c.name, err)
+	}
+	c.noteLoss(job.CommitOptions, job.library.PreferredManifestType)
+	image, manifest, err := job.image(ctx)
+	if err == nil && protect.signs() {
+		err = b.sign(ctx, image, job.dest, job.library.SystemContext, protect)
+	}
+	if err == nil && job.list != nil {
+		err = job.list.add(ctx, image)
+	}
+	if err != nil {
+		return nil, explain("commit", c.target(o.Name), err)
+	}
+	if err := image.report(o, manifest); err != nil {
+		return nil, err
+	}
+	if o.Remove {
+		return image, c.delete()
+	}
+	return image, nil
+}
+
+// commitment is a commit whose options have been checked.
+type commitment struct {
+	CommitOptions
+	container *Container
+	dest      types.ImageReference // nil for an image in the store without a name
+	library   buildah.CommitOptions
+	scan      *scanning   // nil without one
+	list      *listTarget // nil without one
+}
+
+// commitment checks what can be checked before anything is written.
+func (c *Container) commitment(o CommitOptions) (*commitment, error) {
 	format, err := manifestType(o.Format)
 	if err != nil {
 		return nil, err
 	}
 	b := c.run
+	if o.Times, err = o.Times.resolve(b.options.Created); err != nil {
+		return nil, err
+	}
 	dest, system, err := b.destination(o.Name, o.Access)
 	if err != nil {
 		return nil, err
@@ -56,95 +99,136 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	if err := o.Compression.check(o.Format, transport); err != nil {
 		return nil, err
 	}
-	b.step("commit " + c.target(o.Name))
-	if err := c.tidy(); err != nil {
-		return nil, explain("commit", c.name, err)
-	}
-	if b.options.Created == nil {
-		c.builder.SetLabel(buildah.BuilderIdentityAnnotation, define.Version) // as buildah commit does
-	}
-	library := buildah.CommitOptions{
-		PreferredManifestType:  format,
-		Compression:            compression(stored),
-		CompressionFormat:      o.Compression.chosen(),
-		CompressionLevel:       o.Compression.level(),
-		ForceCompressionFormat: o.Compression.forced() != nil,
-		SystemContext:          system,
-		Squash:                 o.Squash,
-		SourceDateEpoch:        b.options.Created,
-		MaxRetries:             o.Access.retries(),
-		RetryDelay:             o.Access.retryDelay(),
-	}
-	var image *Image
-	if b.options.CommitMethod != libraryMethod {
-		if stored {
-			image, err = c.commitFast(ctx, dest, o.Remove, library)
-		} else {
-			image, err = c.ship(ctx, dest, o, library)
-		}
-		var why notDirect
-		if errors.As(err, &why) {
-			image, err = nil, b.slowCommit(why)
+	if format == define.OCIv1ImageManifest { // the other has no choice of compressions
+		if o.Compression, err = o.Compression.orUsual(transport, ""); err != nil {
+			return nil, err
 		}
 	}
-	if image == nil && err == nil {
-		image, err = c.commitByLibrary(ctx, dest, stored, o.Name, library)
+	if dest == nil && o.Protection.signs() {
+		return nil, failure.New("signing", "the image", "it has no name that the signature could be for").
+			WithHint("give the image a name with a tag.")
 	}
-	if err != nil {
-		return nil, explain("commit", c.target(o.Name), err)
+	if o.Manifest != "" && !stored {
+		return nil, failure.New("commit:", "manifest", "only an image in the store can be added to a list there").
+			WithHint("commit it to a name in the store, and push that with the list.")
 	}
-	if o.Remove {
-		return image, c.delete()
+	j := &commitment{CommitOptions: o, container: c, dest: dest}
+	if o.Manifest != "" {
+		if j.list, err = b.listTarget(o.Manifest); err != nil {
+			return nil, err
+		}
 	}
-	return image, nil
+	if j.library, err = o.library(format, system); err != nil {
+		return nil, err
+	}
+	j.library.Compression = o.Compression.written(stored)
+	j.library.CompressionFormat = o.Compression.chosen()
+	j.library.CompressionLevel = o.Compression.level()
+	j.library.ForceCompressionFormat = o.Compression.forced() != nil
+	if j.library.ExtraImageContent, err = b.stage(o.AddFiles); err != nil {
+		return nil, err
+	}
+	j.scan, err = b.scanning(o.Scan)
+	return j, err
 }
 
-// commitFast makes an image in the store without a copy of the layer on the way. It fails with a notDirect, before it has
-// done anything, where only the library can make the image.
-func (c *Container) commitFast(ctx context.Context, dest types.ImageReference, giveUp bool, o buildah.CommitOptions) (*Image, error) {
-	if o.Squash {
-		return nil, notDirect("squashing reads the layers below too")
-	}
-	if dest != nil {
-		if _, digested := dest.DockerReference().(dockerref.Digested); digested {
-			return nil, notDirect("the image's name has a digest in it")
+// image makes the image, the fast way if that can make it, and returns it with its manifest as it was written.
+func (j *commitment) image(ctx context.Context) (image *Image, manifest []byte, err error) {
+	c := j.container
+	defer c.borrow()()
+	c.identify(j.CommitOptions)
+	if c.run.options.CommitMethod != libraryMethod {
+		image, manifest, err = j.ownWay(ctx)
+		var why notDirect
+		if !errors.As(err, &why) {
+			return image, manifest, err
+		}
+		if err := c.run.slowCommit(why); err != nil {
+			return nil, nil, err
 		}
 	}
-	changes, err := c.changes()
-	if err != nil {
-		return nil, err
+	return j.byLibrary(ctx)
+}
+
+// ownWay makes the image without the library's temporary files, or fails with a notDirect.
+func (j *commitment) ownWay(ctx context.Context) (*Image, []byte, error) {
+	if err := j.container.onlyLibrary(j.CommitOptions); err != nil {
+		return nil, nil, err
 	}
-	plan, err := c.blueprint(ctx, o)
+	if transportOf(j.dest) == reference.Storage {
+		return j.fast(ctx)
+	}
+	return j.ship(ctx)
+}
+
+// givesUp reports whether the container's files may be moved into the layer: nothing that can fail comes after it.
+func (j *commitment) givesUp() bool {
+	return j.Remove && j.list == nil && j.IDFile == nil && j.MetadataFile == nil && !j.Protection.signs()
+}
+
+// report writes the files that say what image came of a commit.
+func (i *Image) report(o CommitOptions, written []byte) error {
+	if err := writeOut("iidfile", o.IDFile, []byte("sha256:"+i.ID)); err != nil {
+		return err
+	}
+	metadata, err := json.Marshal(map[string]any{
+		docker.ExporterImageConfigDigestKey: "sha256:" + i.ID,
+		docker.ExporterImageDescriptorKey: v1.Descriptor{
+			MediaType: manifest.GuessMIMEType(written), Digest: digest.FromBytes(written), Size: int64(len(written)),
+		},
+		docker.ExporterImageDigestKey: digest.FromBytes(written),
+	})
+	if err != nil {
+		return err
+	}
+	return writeOut("metadata_file", o.MetadataFile, metadata)
+}
+
+// fast makes an image in the store without a copy of the layer on the way. It fails with a notDirect, before it has
+// done anything, where only the library can make the image.
+func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, err error) {
+	c := j.container
+	if j.dest != nil {
+		if _, digested := j.dest.DockerReference().(dockerref.Digested); digested {
+			return nil, nil, notDirect("the image's name has a digest in it")
+		}
+	}
+	changes, err := c.changes(j.Times)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := c.blueprint(ctx, j.library)
 	if errors.Is(err, errNoBlueprint) {
-		return nil, notDirect(err.Error())
+		return nil, nil, notDirect(err.Error())
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	parent := ""
 	if below := len(plan.base); below > 0 {
 		parent = plan.base[below-1].ID
 	}
-	made, err := c.storeLayer(ctx, changes, parent, giveUp)
+	made, err := c.storeLayer(ctx, changes, parent, j.givesUp())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	layers, err := plan.baseDescriptors()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mediaType, err := plan.mediaType(archive.Uncompressed)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config, manifest, err := plan.image(made.diffID, append(layers, v1.Descriptor{MediaType: mediaType, Digest: made.diffID, Size: made.size}))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	id, err := c.run.createImage(config, manifest, made.id, dest)
+	id, err := c.run.createImage(config, manifest, made.id, j.dest)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c.run.imageByID(id)
+	image, err = c.run.imageByID(id)
+	return image, manifest, err
 }
 
 // slowCommit says, once for each reason, why a commit is left to the library, or fails if the user insists on the fast way.
@@ -160,21 +244,33 @@ func (b *Builder) slowCommit(why notDirect) error {
 	return nil
 }
 
-func (c *Container) commitByLibrary(ctx context.Context, dest types.ImageReference, stored bool, name string, o buildah.CommitOptions) (*Image, error) {
-	results, err := c.builder.CommitResults(ctx, dest, o)
+func (j *commitment) byLibrary(ctx context.Context) (*Image, []byte, error) {
+	c := j.container
+	dest := j.dest
+	if j.Compression.Disable && transportOf(dest) == reference.Registry {
+		dest = &uncompressed{dest}
+	}
+	var results *buildah.CommitResults
+	var err error
+	if j.scan != nil {
+		results, err = j.scan.run(ctx, c, dest, j.library)
+	} else {
+		results, err = c.builder.CommitResults(ctx, dest, j.library)
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if stored {
-		return c.run.imageByID(results.ImageID)
+	if transportOf(j.dest) == reference.Storage {
+		image, err := c.run.imageByID(results.ImageID)
+		return image, results.ImageManifest, err
 	}
-	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{name}}, nil
+	return &Image{ID: results.ImageID, Digest: results.Digest.String(), Names: []string{j.Name}}, results.ImageManifest, nil
 }
 
-// compression is how the library writes layers: as they are to the store, which unpacks them at once, and compressed to
-// all places that keep them or send them on.
-func compression(stored bool) archive.Compression {
-	if stored {
+// written is how the library writes layers: as they are to the store, which unpacks them at once, and compressed to all
+// places that keep them or send them on, with gzip if no format is chosen.
+func (c Compression) written(stored bool) archive.Compression {
+	if stored || c.Disable {
 		return archive.Uncompressed
 	}
 	return archive.Gzip

@@ -78,14 +78,14 @@ func TestSameAsLibrary(t *testing.T) {
 	root, err := c.Mount()
 	check(t, err)
 	fill(t, root)
-	first := bothWays(t, c)
+	first := bothWays(t, c, CommitOptions{})
 	again, err := c.Commit(t.Context(), CommitOptions{})
 	check(t, err)
 	if again.ID != first.ID {
 		t.Errorf("committed again the image is %s, was %s", again.ID, first.ID)
 	}
 	check(t, os.WriteFile(filepath.Join(root, "more"), nil, 0o644))
-	if more := bothWays(t, c); more.ID == first.ID {
+	if more := bothWays(t, c, CommitOptions{}); more.ID == first.ID {
 		t.Error("a container that changed makes the same image")
 	}
 
@@ -97,10 +97,49 @@ func TestSameAsLibrary(t *testing.T) {
 	root, err = upper.Mount()
 	check(t, err)
 	alter(t, root)
-	second := bothWays(t, upper)
+	second := bothWays(t, upper, CommitOptions{})
 	third, err := b.From(t.Context(), FromOptions{Image: second.ID})
 	check(t, err)
-	bothWays(t, third) // an empty layer
+	bothWays(t, third, CommitOptions{}) // an empty layer
+	sound(t, b)
+}
+
+// TestSameTimes does so at times that the commit gives the files, and with what it changes of the configuration.
+func TestSameTimes(t *testing.T) {
+	created := time.Unix(1700000000, 0)
+	b := run(t, place(t), "overlay")
+	b.options.Created = &created
+	base, err := b.From(t.Context(), FromOptions{Image: Scratch})
+	check(t, err)
+	root, err := base.Mount()
+	check(t, err)
+	fill(t, root)
+	image, err := base.Commit(t.Context(), CommitOptions{})
+	check(t, err)
+	c, err := b.From(t.Context(), FromOptions{Image: image.ID})
+	check(t, err)
+	if root, err = c.Mount(); err != nil {
+		t.Fatal(err)
+	}
+	alter(t, root)
+	fill(t, filepath.Join(root, "deep"))
+	check(t, os.Chtimes(filepath.Join(root, "deep/new"), time.Time{}, time.Unix(-1e9, 5))) // before what tar's plain headers hold
+	edits := Edits{Changes: []string{"ENV A=b"}, UnsetEnv: []string{"PATH"}, Annotations: []string{"a=b"}, OmitHistory: true}
+	ids := map[string]string{}
+	for _, o := range []CommitOptions{
+		{Times: Times{Timestamp: new(time.Unix(1234567890, 0))}},
+		{Times: Times{Timestamp: new(time.Unix(0, 0))}, Format: "docker", Edits: edits},
+		{Times: Times{Rewrite: true}, Edits: edits},
+		{Times: Times{SourceDateEpoch: new(time.Unix(1300000000, 0)), Rewrite: true}},
+		{Times: Times{SourceDateEpoch: new(time.Unix(1300000000, 0))}},
+	} {
+		made := bothWays(t, c, o)
+		if other, twice := ids[made.ID]; twice {
+			t.Errorf("%+v makes the same image as %s", o.Times, other)
+		}
+		ids[made.ID] = fmt.Sprintf("%+v", o.Times)
+		check(t, b.RemoveImage(t.Context(), made, false))
+	}
 	sound(t, b)
 }
 
@@ -137,16 +176,17 @@ func layerDir(t *testing.T, b *Builder, image *Image) string {
 
 // bothWays commits the container by the library, then again after that image is gone, and holds the images, their layers
 // and what is recorded of them against each other.
-func bothWays(t *testing.T, c *Container) *Image {
+func bothWays(t *testing.T, c *Container, o CommitOptions) *Image {
 	t.Helper()
 	b := c.run
+	o.Name = "localhost/same"
 	b.options.CommitMethod = libraryMethod
-	want, err := c.Commit(t.Context(), CommitOptions{Name: "localhost/same"})
+	want, err := c.Commit(t.Context(), o)
 	check(t, err)
 	wanted := recorded(t, b, want)
 	check(t, b.RemoveImage(t.Context(), want, false))
 	b.options.CommitMethod = fastMethod // which fails rather than leave it to the library
-	got, err := c.Commit(t.Context(), CommitOptions{Name: "localhost/same"})
+	got, err := c.Commit(t.Context(), o)
 	check(t, err)
 	for i, line := range recorded(t, b, got) {
 		if i >= len(wanted) || line != wanted[i] {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/buildah"
 	"go.podman.io/common/pkg/retry"
 	"go.podman.io/image/v5/types"
 
@@ -44,63 +43,59 @@ type outlet interface {
 
 // ship commits the container to a place outside the store. It fails with a notDirect, before it has written anything,
 // where only the library can make the image.
-func (c *Container) ship(ctx context.Context, dest types.ImageReference, o CommitOptions, options buildah.CommitOptions) (*Image, error) {
-	if o.Squash {
-		return nil, notDirect("squashing reads the layers below too")
-	}
-	if !o.Compression.plainFormat() || o.Compression.Disable {
-		return nil, notDirect("zstd:chunked, and layers that stay uncompressed, are the library's to write")
-	}
+func (j *commitment) ship(ctx context.Context) (*Image, []byte, error) {
+	c, dest := j.container, j.dest
 	if dest.Transport().Name() == dockerArchive {
-		return nil, notDirect("a docker-archive has digests in front of what they are of")
+		return nil, nil, notDirect("a docker-archive has digests in front of what they are of")
 	}
-	changes, err := c.changes()
+	changes, err := c.changes(j.Times)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// The library checks here that the destination isn't blocked, and completes the context for it.
 	described := &description{target: dest}
-	plan, err := c.describe(ctx, options, described)
+	plan, err := c.describe(ctx, j.library, described)
 	if errors.Is(err, errNoBlueprint) {
-		return nil, notDirect(err.Error())
+		return nil, nil, notDirect(err.Error())
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// The buffers live as long as this does. Usually the collector lets as much garbage pile up as there is in use.
 	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	var image *Image
+	var manifest []byte
 	attempt := func() error {
-		outlet, err := c.run.outlet(ctx, dest, described.system, plan, o.Compression)
+		outlet, err := c.run.outlet(ctx, dest, described.system, plan, j.CommitOptions)
 		if err != nil {
 			return err
 		}
-		s := &shipment{run: c.run, plan: plan, changes: changes, outlet: outlet, compression: o.Compression}
-		image, err = s.image(ctx)
+		s := &shipment{run: c.run, plan: plan, changes: changes, outlet: outlet, compression: j.Compression}
+		image, manifest, err = s.image(ctx)
 		if closeErr := outlet.Close(); closeErr != nil {
 			err = errors.Join(err, closeErr) // only then: whether to try again can't be seen through a join
 		}
 		return err
 	}
-	err = retry.IfNecessary(ctx, attempt, &retry.Options{MaxRetry: o.Access.retries(), Delay: o.Access.retryDelay(), IsErrorRetryable: func(err error) bool {
+	err = retry.IfNecessary(ctx, attempt, &retry.Options{MaxRetry: j.Access.retries(), Delay: j.Access.retryDelay(), IsErrorRetryable: func(err error) bool {
 		return dest.Transport().Name() == reference.Registry && retry.IsErrorRetryable(err)
 	}})
 	var refused types.ManifestTypeRejectedError
 	if errors.As(err, &refused) {
-		return nil, notDirect("the registry takes no manifest of this format")
+		return nil, nil, notDirect("the registry takes no manifest of this format")
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	image.Names = []string{o.Name}
-	return image, nil
+	image.Names = []string{j.Name}
+	return image, manifest, nil
 }
 
-// image writes all there is of the image.
-func (s *shipment) image(ctx context.Context) (*Image, error) {
+// image writes all there is of the image, and returns the image with its manifest.
+func (s *shipment) image(ctx context.Context) (*Image, []byte, error) {
 	var layers []v1.Descriptor
 	for _, base := range s.plan.base {
 		layer, err := s.baseLayer(ctx, base)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		layers = append(layers, layer)
 	}
@@ -109,16 +104,16 @@ func (s *shipment) image(ctx context.Context) (*Image, error) {
 		return made.DiffID, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config, manifest, err := s.plan.image(diffID, append(layers, own))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.outlet.finish(ctx, config, manifest); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &Image{ID: digest.FromBytes(config).Encoded(), Digest: digest.FromBytes(manifest).String()}, nil
+	return &Image{ID: digest.FromBytes(config).Encoded(), Digest: digest.FromBytes(manifest).String()}, manifest, nil
 }
 
 // baseLayer writes a layer of the store, unless it is there.
@@ -157,7 +152,7 @@ func (s *shipment) send(
 	var diffID digest.Digest
 	made := make(chan error, 1)
 	go func() {
-		z, err := compress.NewWriter(in, s.compression.format(), s.compression.Level)
+		z, err := s.compressor(in)
 		if err == nil {
 			diffID, err = write(ctx, z)
 			err = errors.Join(err, z.Close())
@@ -176,15 +171,28 @@ func (s *shipment) send(
 	return v1.Descriptor{MediaType: mediaType, Digest: sum, Size: size}, diffID, err
 }
 
+// compressor returns what compresses a layer, or leaves it as it is.
+func (s *shipment) compressor(to io.WriteCloser) (io.WriteCloser, error) {
+	if s.compression.Disable {
+		return plainWriter{to}, nil
+	}
+	return compress.NewWriter(to, s.compression.format(), s.compression.Level)
+}
+
+// plainWriter is a compressor that does nothing, and leaves closing what it writes to to others.
+type plainWriter struct{ io.Writer }
+
+func (plainWriter) Close() error { return nil }
+
 // errStopped reaches those who make a layer that nobody takes any more.
 var errStopped = errors.New("the layer's destination failed")
 
 // outlet opens the destination, for an image of the plan's format.
 func (b *Builder) outlet(
-	ctx context.Context, dest types.ImageReference, system *types.SystemContext, plan *blueprint, c Compression,
+	ctx context.Context, dest types.ImageReference, system *types.SystemContext, plan *blueprint, o CommitOptions,
 ) (outlet, error) {
 	if dest.Transport().Name() == "oci-archive" {
-		return b.archiveOutlet(dest)
+		return b.archiveOutlet(dest, o.Times.fixed())
 	}
 	to, err := dest.NewImageDestination(ctx, system)
 	if err != nil {
@@ -193,5 +201,5 @@ func (b *Builder) outlet(
 	if formats := to.SupportedManifestMIMETypes(); formats != nil && !slices.Contains(formats, plan.manifestType) {
 		return nil, errors.Join(notDirect("images of this format are converted on the way to "+dest.Transport().Name()), to.Close())
 	}
-	return newLibraryOutlet(to, system, c), nil
+	return newLibraryOutlet(to, system, o.Compression), nil
 }

@@ -30,7 +30,7 @@ func newLibraryOutlet(to types.ImageDestination, system *types.SystemContext, c 
 
 func (p *libraryOutlet) reuse(ctx context.Context, layer baseLayer) (types.BlobInfo, bool, error) {
 	info := types.BlobInfo{Digest: layer.DiffID, Size: layer.Size}
-	ok, there, err := p.TryReusingBlob(ctx, info, p.cache, true)
+	ok, there, err := p.TryReusingBlob(ctx, info, p.cache, !p.compression.Disable)
 	if forced := p.compression.forced(); forced != nil && ok {
 		ok = there.CompressionAlgorithm != nil && there.CompressionAlgorithm.Name() == forced.Name()
 	}
@@ -59,10 +59,11 @@ type archiveOutlet struct {
 	image string // its name in the index
 }
 
-func (b *Builder) archiveOutlet(dest types.ImageReference) (outlet, error) {
+// archiveOutlet opens an archive whose own files have the given time, or now.
+func (b *Builder) archiveOutlet(dest types.ImageReference, fixed *time.Time) (outlet, error) {
 	at := time.Now()
-	if b.options.Created != nil {
-		at = *b.options.Created
+	if fixed != nil {
+		at = *fixed
 	}
 	path, image, _ := strings.Cut(dest.StringWithinTransport(), ":")
 	w, err := ociarchive.Create(path, at)

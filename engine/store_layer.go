@@ -132,9 +132,9 @@ func (s *staging) ApplyDiff(dest string, _ *archive.TarOptions, o *graphdriver.D
 	}()
 	if s.giveUp {
 		s.summary, err = s.changes.WriteTar(s.ctx, nil, layer.Options{TarSplit: split})
-		s.toMove = err == nil && !s.summary.Reserved
+		s.toMove = err == nil && !s.summary.Reserved && s.changes.Stamp == nil
 	}
-	if err == nil && !s.toMove { // a copy is also for files that the layer shows as deletions
+	if err == nil && !s.toMove { // a copy is also for files that the layer shows as deletions, or at other times
 		if _, err = split.Seek(0, io.SeekStart); err == nil {
 			s.summary, err = s.changes.WriteTar(s.ctx, nil, layer.Options{CopyTo: dest, TarSplit: split})
 		}
