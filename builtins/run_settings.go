@@ -29,6 +29,7 @@ var runSettingExamples = []string{
 run(ctr, ["hostname"], hostname = "builder", network = "none", cap_drop = ["all"], no_hosts = True, no_hostname = True)
 run(ctr, "ls -l /dev/nothing && cat /etc/hosts", device = ["/dev/null:/dev/nothing"], add_host = ["db.internal:192.0.2.7"],
     cap_add = ["net_admin"], add_history = True)
+run(ctr, "id && pwd", user = "1000:1000", workdir = "/srv/work")
 run(ctr, "ls -l /proc/self/ns", ipc = "private", pid = "private", uts = "private", cgroupns = "private")`,
 	`# another way to execute a step; what a way can't do is refused
 run(ctr, "echo with little isolation", isolation = "chroot")
