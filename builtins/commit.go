@@ -3,10 +3,8 @@ package builtins
 import (
 	"slices"
 	"strings"
-	"time"
 
 	sljson "go.starlark.net/lib/json"
-	sltime "go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -137,21 +135,6 @@ func (c *call) times() (t engine.Times, err error) {
 		t.SourceDateEpoch, err = c.time("source_date_epoch")
 	}
 	return t, err
-}
-
-// time returns an argument that is a point in time, or nil.
-func (c *call) time(name string) (*time.Time, error) {
-	switch v := c.values[name].(type) {
-	case starlark.Int:
-		seconds, ok := v.Int64()
-		if !ok || seconds < 0 {
-			return nil, c.wrong(name, "got %s, want seconds since 1970", v)
-		}
-		return new(time.Unix(seconds, 0)), nil
-	case sltime.Time:
-		return new(time.Unix(time.Time(v).Unix(), 0)), nil // images have whole seconds
-	}
-	return nil, nil
 }
 
 func (c *call) edits() (e engine.Edits, err error) {

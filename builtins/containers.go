@@ -16,7 +16,7 @@ Filters are those of buildah containers: "id=START", "name=PART" and "ancestor=I
 other tools are in the list too, podman's for instance: they have the same attributes, .builder is False, and no verb takes them.`,
 	params: []param{
 		{name: "container", kind: aString, doc: "the name or ID of the one that is wanted; it fails if there is none"},
-		{name: "filter", kind: filters, keyword: true, doc: "what the containers must be like"},
+		{name: "filter", kind: texts, keyword: true, doc: "what the containers must be like"},
 		{name: "all", kind: aBool, keyword: true, fallback: "False", doc: "with those of other tools"},
 	},
 	gives: "a list of containers: .id, .name, .image, .image_id, .builder",
@@ -27,7 +27,7 @@ run(containers(ctr.name)[0], ["true"])`,
     print(c.name, c.image_id, c.builder)`},
 	do: func(c *call) (starlark.Value, error) {
 		found, err := c.session.engine.Containers(engine.ContainersOptions{
-			Name: c.text("container"), All: c.flag("all", false), Filters: c.oneOrMore("filter"),
+			Name: c.text("container"), All: c.flag("all", false), Filters: c.texts("filter"),
 		})
 		if err != nil {
 			return nil, err

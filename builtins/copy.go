@@ -5,9 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	sltime "go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -47,7 +45,7 @@ var copyParams = slices.Concat([]param{ctrParam,
 	{name: "chown", kind: aString, keyword: true, doc: `"user[:group]", names in the container or numbers`},
 	{name: "chmod", kind: kind{"a string, or a whole number", either(isString, is[starlark.Int])}, keyword: true,
 		doc: `permissions as chmod has them, "0755", 0o755 or "u=rwX,go=rX", without setuid and its like; the source's own`},
-	{name: "timestamp", kind: kind{"seconds since 1970, or a time", either(is[starlark.Int], is[sltime.Time])}, keyword: true,
+	{name: "timestamp", kind: aTime, keyword: true,
 		doc: "the time of last change of all that is copied; the source's own"},
 	{name: "checksum", kind: aString, keyword: true,
 		doc: `what a file from a URL has to have for a digest, "sha256:…"; nothing is copied if it hasn't`},
@@ -163,7 +161,7 @@ func (c *call) copy(extract bool) error {
 		}
 		o.Chmod = fmt.Sprintf("%o", n)
 	}
-	if o.Timestamp, err = c.timestamp("timestamp"); err != nil {
+	if o.Timestamp, err = c.time("timestamp"); err != nil {
 		return err
 	}
 	if o.From, err = c.copyFrom(); err != nil {
@@ -179,21 +177,6 @@ func (c *call) copy(extract bool) error {
 		return err
 	}
 	return container.Copy(c.ctx(), o)
-}
-
-// timestamp returns an argument that is a time, or nil.
-func (c *call) timestamp(name string) (*time.Time, error) {
-	switch v := c.values[name].(type) {
-	case starlark.Int:
-		seconds, ok := v.Int64()
-		if !ok {
-			return nil, c.wrong(name, "got %s, want seconds since 1970", v)
-		}
-		return new(time.Unix(seconds, 0).UTC()), nil
-	case sltime.Time:
-		return new(time.Time(v).UTC()), nil
-	}
-	return nil, nil
 }
 
 // copyFrom returns the argument "from_", or nil.
@@ -222,12 +205,12 @@ func (c *call) copyContext(from *engine.CopyFrom) (dir, ignore *engine.Source, e
 		}
 		dir = &engine.Source{Path: name}
 	} else if given {
-		if dir, err = c.source(value); err != nil {
+		if dir, err = c.sourceOf(value); err != nil {
 			return nil, nil, err
 		}
 	}
 	if value, given := c.values["ignorefile"]; given {
-		ignore, err = c.source(value)
+		ignore, err = c.sourceOf(value)
 	}
 	return dir, ignore, err
 }
@@ -285,7 +268,7 @@ func (c *call) copySource(value starlark.Value, o *engine.CopyOptions) (*engine.
 	case o.Context != nil && isText && !filepath.IsAbs(text):
 		return &engine.Source{Path: text}, nil
 	}
-	return c.source(value)
+	return c.sourceOf(value)
 }
 
 // inFrom returns the name that an argument has in the container or image that is copied from.
@@ -300,8 +283,8 @@ func (c *call) inFrom(value starlark.Value, from *engine.CopyFrom) (string, erro
 	return p.name, nil
 }
 
-// source returns the place of a path argument. "/./", which a clean path has no room for, stays.
-func (c *call) source(value starlark.Value) (*engine.Source, error) {
+// sourceOf returns the place of a path argument. "/./", which a clean path has no room for, stays.
+func (c *call) sourceOf(value starlark.Value) (*engine.Source, error) {
 	text, _ := starlark.AsString(value)
 	above, below, pivot := strings.Cut(text, "/./")
 	if pivot {

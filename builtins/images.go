@@ -6,9 +6,6 @@ import (
 	"github.com/rlbuild/rlbuild/engine"
 )
 
-// filters are one filter or several, as `--filter` of a command line.
-var filters = kind{"a string or a list of strings", either(isString, listOf(isString))}
-
 var imagesVerb = &verb{
 	name:    "images",
 	summary: "lists the images of the store, the youngest first",
@@ -17,7 +14,7 @@ var imagesVerb = &verb{
 "until=TIME"; with "!=" they are turned round. References are alternatives, all others must match.`,
 	params: []param{
 		{name: "image", kind: aString, doc: "the name or ID of the one that is wanted; it fails if there is none"},
-		{name: "filter", kind: filters, keyword: true, doc: "what the images must be like"},
+		{name: "filter", kind: texts, keyword: true, doc: "what the images must be like"},
 		{name: "all", kind: aBool, keyword: true, fallback: "False", doc: "with the nameless ones that others are built upon"},
 	},
 	gives: `a list of images: .id, .digest, .names, .created (a time), .size (bytes), .labels, .readonly, .names_history`,
@@ -31,21 +28,13 @@ for i in images(filter = "dangling=true", all = True):    # buildah rmi --prune
     remove(i)`},
 	do: func(c *call) (starlark.Value, error) {
 		images, err := c.session.engine.Images(c.ctx(), engine.ImagesOptions{
-			Name: c.text("image"), All: c.flag("all", false), Filters: c.oneOrMore("filter"),
+			Name: c.text("image"), All: c.flag("all", false), Filters: c.texts("filter"),
 		})
 		if err != nil {
 			return nil, err
 		}
 		return imageList(images), nil
 	},
-}
-
-// oneOrMore returns an argument that is a string or a list of them.
-func (c *call) oneOrMore(name string) []string {
-	if text := c.text(name); text != "" {
-		return []string{text}
-	}
-	return c.stringList(name)
 }
 
 func imageList(images []*engine.Image) *starlark.List {

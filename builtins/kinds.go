@@ -179,6 +179,32 @@ func (c *call) duration(name string) (d time.Duration, err error) {
 	return d, nil
 }
 
+// time returns an argument that is a point in time, or nil.
+func (c *call) time(name string) (*time.Time, error) {
+	switch v := c.values[name].(type) {
+	case starlark.Int:
+		seconds, ok := v.Int64()
+		if !ok || seconds < 0 {
+			return nil, c.wrong(name, "got %s, want seconds since 1970", v)
+		}
+		return new(time.Unix(seconds, 0)), nil
+	case sltime.Time:
+		return new(time.Unix(time.Time(v).Unix(), 0)), nil // images have whole seconds
+	}
+	return nil, nil
+}
+
+// texts returns an argument that is a list of strings, or one of them.
+func (c *call) texts(name string) []string {
+	if one, ok := starlark.AsString(c.values[name]); ok {
+		return []string{one}
+	}
+	if !c.given(name) {
+		return nil
+	}
+	return c.stringList(name)
+}
+
 // environment returns a dict argument as NAME=VALUE lines, sorted.
 func (c *call) environment(name string) ([]string, error) {
 	dict, _ := c.values[name].(*starlark.Dict)

@@ -93,17 +93,6 @@ func (c *call) stepDefaults() (d engine.StepDefaults, err error) {
 	return d, d.Check()
 }
 
-// texts returns an argument that is a list of strings, or one of them.
-func (c *call) texts(name string) []string {
-	if one, ok := starlark.AsString(c.values[name]); ok {
-		return []string{one}
-	}
-	if !c.given(name) {
-		return nil
-	}
-	return c.stringList(name)
-}
-
 // size returns an argument that is a size, as a string: a number is one in bytes.
 func (c *call) size(name string) string {
 	if n, ok := c.values[name].(starlark.Int); ok {
