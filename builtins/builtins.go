@@ -27,6 +27,7 @@ type Options struct {
 func verbs() []*verb {
 	return []*verb{
 		fromVerb, mountVerb, umountVerb, runVerb, hostVerb, copyVerb, addVerb, configVerb(), commitVerb, pushVerb,
+		manifestVerb, instanceVerb, artifactVerb,
 		pullVerb, tagVerb, untagVerb, removeVerb, renameVerb, imagesVerb, containersVerb, inspectVerb, historyVerb, argVerb, envVerb, stdinVerb, globVerb, pathVerb,
 	}
 }

@@ -13,7 +13,7 @@ var fromVerb = &verb{
 	summary: "makes a working container from an image",
 	doc: `The image is a name ("docker.io/library/debian:bookworm", "localhost/app"), a name at a transport ("oci-archive:app.tar",
 "docker-archive:FILE", "oci:DIR", "dir:DIR", "docker-daemon:NAME", "sif:FILE", "tarball:FILE" for a root file system in a tar
-archive), an image value, or "scratch" for nothing at all. The container is deleted when the script ends, however it ends.
+archive), an image, a manifest, which stands for its image of the platform, or "scratch" for nothing at all. The container is deleted when the script ends, however it ends.
 
 Instructions that the image holds for those who build upon it (ONBUILD, in images of docker format) are carried out, as in
 a Containerfile; the files that they copy are those of the script's directory.
@@ -75,6 +75,8 @@ from_("oci:example-from", authfile = "auth.json", cert_dir = "certs", creds = "u
 					WithHint("name that place, or commit to a name in the store first.")
 			}
 			o.Image, o.Pull = image.image.ID, "never"
+		} else if v, ok := c.values["image"].(*manifestValue); ok {
+			o.Image, o.Pull = v.list.ID, "never"
 		}
 		container, err := c.session.engine.From(c.ctx(), o)
 		if err != nil {

@@ -56,6 +56,8 @@ func (c *call) inspect() (map[string]any, error) {
 		return v.container.Inspect()
 	case *imageValue:
 		return run.Inspect(c.ctx(), v.image)
+	case *manifestValue:
+		return run.InspectManifest(v.list.ID)
 	}
 	name := c.text("what")
 	switch c.text("type") {

@@ -17,8 +17,8 @@ var (
 	aBool      = kind{"True or False", is[starlark.Bool]}
 	anInt      = kind{"a whole number", is[starlark.Int]}
 	aContainer = kind{"a container", is[*containerValue]}
-	anImage    = kind{"an image, or the name of one", either(isString, is[*imageValue])}
-	aBase      = kind{`an image, the name of one, or "scratch"`, either(isString, is[*imageValue])}
+	anImage    = kind{"an image, or the name of one", either(isString, is[*imageValue], is[*manifestValue])}
+	aBase      = kind{`an image, the name of one, or "scratch"`, anImage.takes}
 	aPath      = kind{"a path or a string", isPath}
 	paths      = kind{"a path or a string, or a list of them", either(isPath, listOf(isPath))}
 	strings_   = kind{"a list of strings", listOf(isString)}
@@ -29,7 +29,7 @@ var (
 	aDuration  = kind{`a duration ("1m30s"), or a number of seconds`, either(isString, is[starlark.Int], is[starlark.Float], is[sltime.Duration])}
 	aTime      = kind{"a whole number of seconds since 1970, or a time", either(is[starlark.Int], is[sltime.Time])}
 	anything   = kind{"any value", func(starlark.Value) bool { return true }}
-	inspected  = kind{"a container, an image, or the name of one", either(isString, is[*containerValue], is[*imageValue])}
+	inspected  = kind{"a container, an image, or the name of one", either(isString, is[*containerValue], is[*imageValue], is[*manifestValue])}
 	removed    = kind{"a container, an image, the name of one, or a list of them", either(inspected.takes, listOf(inspected.takes))}
 )
 

@@ -9,7 +9,8 @@ import (
 var removeVerb = &verb{
 	name:    "remove",
 	summary: "deletes containers and images before the script ends",
-	doc: `A string is looked for among the containers, then among the images. An image value goes with all its names. By name an
+	doc: `A string is looked for among the containers, then among the lists of images, which leave their images, then among the
+images. An image value goes with all its names. By name an
 image with several loses that one, and by ID it is only deleted by force, as with buildah rmi. Containers of podman are left
 alone. Of a list everything that can be deleted is, also behind what can't.`,
 	params: []param{
@@ -44,10 +45,17 @@ func (c *call) remove(what starlark.Value) error {
 		return v.container.Remove()
 	case *imageValue:
 		return run.RemoveImage(c.ctx(), v.image, force)
+	case *manifestValue:
+		return run.RemoveList(c.ctx(), v.list.ID, true)
 	}
 	name, _ := starlark.AsString(what)
 	if found, err := run.RemoveContainer(name); found || err != nil {
 		return err
+	}
+	if list, err := c.list(what); err != nil {
+		return err
+	} else if list != nil {
+		return run.RemoveList(c.ctx(), name, force)
 	}
 	return run.RemoveImageNamed(c.ctx(), name, force)
 }

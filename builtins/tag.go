@@ -16,13 +16,13 @@ tag(image, "localhost/example-tag:v1", "localhost/example-tag:v1.2")
 print(image.names)
 remove(image)`,
 	do: func(c *call) (starlark.Value, error) {
-		image, err := c.image(c.values["image"])
+		image, value, err := c.listOrImage(c.values["image"])
 		if err != nil {
 			return nil, err
 		}
 		if err := c.session.engine.Tag(image, hostStrings(c.rest)); err != nil {
 			return nil, err
 		}
-		return &imageValue{image}, nil
+		return value, nil
 	},
 }

@@ -16,13 +16,13 @@ tag(image, "localhost/example-untag:2")
 print(untag(image, "localhost/example-untag:1").names)
 remove(untag(image))`,
 	do: func(c *call) (starlark.Value, error) {
-		image, err := c.image(c.values["image"])
+		image, value, err := c.listOrImage(c.values["image"])
 		if err != nil {
 			return nil, err
 		}
 		if err := c.session.engine.Untag(image, hostStrings(c.rest)); err != nil {
 			return nil, err
 		}
-		return &imageValue{image}, nil
+		return value, nil
 	},
 }

@@ -55,8 +55,8 @@ func (c Compression) check(manifestFormat, transport string) error {
 	case transport == reference.Storage:
 		return failure.New("compression format", quoted, "an image in the store has no compressed layers").
 			WithHint("leave it out here; it counts when the image is pushed.")
-	case transport == dockerArchive:
-		return failure.New("compression format", quoted, "the layers of a docker-archive aren't compressed").
+	case plainOnly(transport):
+		return failure.New("compression format", quoted, "the layers of a %s aren't compressed", transport).
 			WithHint("leave it out, or write an oci-archive.")
 	case format != compress.Gzip && manifestFormat != "" && manifestFormat != "oci":
 		return failure.New("compression format", quoted, "an image in docker's format can't have it").
@@ -65,8 +65,13 @@ func (c Compression) check(manifestFormat, transport string) error {
 	return nil
 }
 
-// dockerArchive is the transport that wants layers as they are.
+// dockerArchive is the transport of files for `docker load`.
 const dockerArchive = "docker-archive"
+
+// plainOnly reports whether the transport wants layers as they are.
+func plainOnly(transport string) bool {
+	return transport == dockerArchive || transport == "docker-daemon"
+}
 
 // wantsCompressed reports whether the library compresses layers for the transport, unless it is told not to.
 func wantsCompressed(transport string) bool {

@@ -8,7 +8,6 @@ import (
 
 	"go.podman.io/buildah"
 	"go.podman.io/common/libimage"
-	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
@@ -104,12 +103,7 @@ func readManifest(ctx context.Context, name reference.Name, system *types.System
 	if err != nil {
 		return nil, "", err
 	}
-	source, err := ref.NewImageSource(ctx, system)
-	if err != nil {
-		return nil, "", err
-	}
-	defer source.Close() // it was only read from
-	return image.UnparsedInstance(source, nil).Manifest(ctx)
+	return manifestAt(ctx, ref, system)
 }
 
 // InspectAny describes whatever has the name: a container, else an image, else a manifest list.

@@ -1,7 +1,12 @@
 package engine
 
 import (
+	"context"
 	"time"
+
+	"go.podman.io/common/libimage/manifests"
+	imagecopy "go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/manifest"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
@@ -20,7 +25,7 @@ func (o ListPushOptions) forLists() error {
 		name  string
 		given bool
 	}{
-		{"all", o.ListOnly}, {"rm", o.Remove}, {"add_compression", o.AddCompression != nil}, {"timestamp", o.Timestamp != nil},
+		{"all", o.ListOnly}, {"rm", o.Remove}, {"add_compression", len(o.AddCompression) > 0}, {"timestamp", o.Timestamp != nil},
 	} {
 		if option.given {
 			return failure.New("push:", option.name, "is for lists of images, and this is a single one").
@@ -28,4 +33,86 @@ func (o ListPushOptions) forLists() error {
 		}
 	}
 	return nil
+}
+
+// PushList copies a list of the store, with its images, to a registry or a directory.
+func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) (*Pushed, error) {
+	name, err := b.pushTarget(&list.Image, o)
+	if err != nil {
+		return nil, err
+	}
+	ref, system, err := b.destination(name.String(), o.Access)
+	if err != nil {
+		return nil, err
+	}
+	format, err := pushFormat(o.Format)
+	if err != nil {
+		return nil, err
+	}
+	if format == manifest.DockerV2Schema1SignedMediaType {
+		return nil, failure.New("push", list.label(), `images in the format "v2s1" can't be in a list`).
+			WithHint(`use format = "v2s2" or "oci".`)
+	}
+	if len(o.Protection.EncryptionKeys) > 0 {
+		return nil, failure.New("push:", "encryption_key", "a list is pushed as it is: the library encrypts single images only").
+			WithHint("push each image with its keys, and make the list of those at the registry.")
+	}
+	if err := o.Compression.check(o.Format, name.Transport); err != nil {
+		return nil, err
+	}
+	for _, added := range o.List.AddCompression {
+		if err := (Compression{Format: added}).check(o.Format, name.Transport); err != nil {
+			return nil, err
+		}
+	}
+	protect, err := b.protector(ctx, o.Protection, name.Transport)
+	if err != nil {
+		return nil, err
+	}
+	defer protect.Close()
+	if o.Compression.Disable && wantsCompressed(name.Transport) {
+		if len(protect.signers) > 0 {
+			return nil, errPlainSigned()
+		}
+		ref = &uncompressed{ref}
+	}
+	b.step("push " + list.label() + " to " + name.String())
+	options := manifests.PushOptions{
+		Store:                  b.options.Store.Store,
+		SystemContext:          system,
+		ImageListSelection:     imagecopy.CopyAllImages,
+		Signers:                protect.signers,
+		RemoveSignatures:       o.RemoveSignatures,
+		ManifestType:           format,
+		AddCompression:         o.List.AddCompression,
+		ForceCompressionFormat: o.Compression.forced() != nil,
+		MaxRetries:             new(uint(o.Access.retries())),
+		RetryDelay:             new(o.Access.retryDelay()),
+		DestinationTimestamp:   o.List.Timestamp,
+	}
+	system.DirForceCompress = o.Compression.chosen() != nil // as buildah has it, directories get what the list's images are
+	system.CompressionFormat, system.CompressionLevel = o.Compression.chosen(), o.Compression.level()
+	if o.List.ListOnly {
+		options.ImageListSelection = imagecopy.CopySpecificImages // none is named
+	}
+	lock, err := manifests.LockerForImage(options.Store, list.ID)
+	if err != nil {
+		return nil, explain("push", list.label(), err)
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	_, stored, err := manifests.LoadFromImage(options.Store, list.ID)
+	if err != nil {
+		return nil, explain("push", list.label(), err)
+	}
+	_, sum, err := stored.Push(ctx, protect.destination(ref), options)
+	if err != nil {
+		return nil, explain("push", name.String(), err)
+	}
+	if o.List.Remove {
+		if _, err := options.Store.DeleteImage(list.ID, true); err != nil {
+			return nil, explain("remove", list.label(), err)
+		}
+	}
+	return pushed(name, ref, sum, o.DigestFile)
 }

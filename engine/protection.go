@@ -76,8 +76,8 @@ func (p Protection) check(transport string) error {
 	case len(p.EncryptionKeys) > 0 && transport == reference.Storage:
 		return failure.New("", "encryption_key", "an image in the store can't be encrypted: its layers are unpacked there").
 			WithHint("leave it out here, and say it when the image is pushed.")
-	case len(p.EncryptionKeys) > 0 && transport == dockerArchive:
-		return failure.New("", "encryption_key", "the layers of a docker-archive can't be encrypted").
+	case len(p.EncryptionKeys) > 0 && plainOnly(transport):
+		return failure.New("", "encryption_key", "the layers of a %s can't be encrypted", transport).
 			WithHint("write an oci-archive.")
 	case !signing && p.PassphraseFile != "":
 		return failure.New("", "sign_passphrase_file", "is given, and no key to sign with").

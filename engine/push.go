@@ -71,6 +71,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 		return nil, err
 	}
 	defer protect.Close()
+	system.DirForceCompress = !o.Compression.Disable // directories take them either way
 	b.step("push " + image.label() + " to " + name.String())
 	options := &libimage.PushOptions{CopyOptions: libimage.CopyOptions{
 		CompressionFormat:      o.Compression.chosen(),
@@ -92,7 +93,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
-	written, err := images.Push(ctx, image.ID, ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
+	written, err := images.Push(ctx, b.sourceName(image, name.Transport), ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
 	if err != nil {
 		return nil, explain("push", name.String(), err)
 	}
@@ -101,6 +102,16 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 		return nil, explain("push", name.String(), err)
 	}
 	return pushed(name, ref, sum, o.DigestFile)
+}
+
+// sourceName is how the library is told which image is pushed. By its name it is noted in a docker-archive.
+func (b *Builder) sourceName(image *Image, transport string) string {
+	if transport == dockerArchive && len(image.Names) > 0 {
+		if now, err := b.options.Store.Image(image.Names[0]); err == nil && now.ID == image.ID {
+			return image.Names[0]
+		}
+	}
+	return image.ID
 }
 
 // shortcuts has layers sent as they are read, and only those that a registry hasn't got, and the destination wrapped as
@@ -122,8 +133,7 @@ func (b *Builder) shortcuts(image *Image, transport string, o PushOptions, prote
 	known := transport == reference.Registry && protect.encrypt == nil && o.Compression.plainFormat() && !plain
 	if signed || len(protect.signers) > 0 {
 		if plain {
-			return failure.New("", "disable_compression", "can't be had together with signatures of the library's own making").
-				WithHint("leave out one of them, or the signatures that the image has: remove_signatures = True")
+			return errPlainSigned()
 		}
 		if protect.gpg == nil {
 			return nil
@@ -146,6 +156,12 @@ func (b *Builder) shortcuts(image *Image, transport string, o PushOptions, prote
 		return protect.destination(ref), nil
 	}
 	return nil
+}
+
+// errPlainSigned refuses what would need a wrapping that the library takes no sigstore signatures through.
+func errPlainSigned() error {
+	return failure.New("", "disable_compression", "can't be had for an image that has signatures, or gets one of sigstore's").
+		WithHint("leave out one of them; remove_signatures = True leaves out those that the image has.")
 }
 
 // pushTarget is the name that an image or a list is pushed to.
@@ -202,17 +218,21 @@ func pushFormat(format string) (string, error) {
 	return "", failure.New("image format", fmt.Sprintf("%q", format), `is none of "oci", "docker", "v2s2" and "v2s1"`)
 }
 
-// orUsual is the compression that containers.conf has instead of gzip, where none is asked for and the place takes it.
+// orUsual is the compression with what containers.conf has for what isn't said, where the place takes it.
 func (c Compression) orUsual(transport, manifestType string) (Compression, error) {
-	if c.Format != "" || c.Disable || transport == reference.Storage || transport == dockerArchive || manifestType != "" {
+	if c.Disable || transport == reference.Storage || plainOnly(transport) {
 		return c, nil
 	}
 	conf, err := config.Default()
 	if err != nil {
 		return c, failure.New("reading", "containers.conf", "%w", err)
 	}
-	if usual := conf.Engine.CompressionFormat; levels[usual] > 0 && usual != c.format() {
+	usual := conf.Engine.CompressionFormat
+	if oci := manifestType == "" || manifestType == define.OCIv1ImageManifest; c.Format == "" && oci && levels[usual] > 0 && usual != c.format() {
 		c.Format = usual
+	}
+	if level := conf.Engine.CompressionLevel; level != nil && c.Level == 0 && *level <= levels[c.format()] {
+		c.Level = *level
 	}
 	return c, nil
 }
