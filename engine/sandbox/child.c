@@ -53,7 +53,7 @@ enum {
 	K_MOVE_MOUNT_EMPTY_PATHS = 0x04 | 0x40, // of both ends
 	K_RESOLVE_NO_MAGICLINKS = 0x02, K_RESOLVE_NO_SYMLINKS = 0x04, K_RESOLVE_BENEATH = 0x08, K_RESOLVE_IN_ROOT = 0x10,
 	K_MOUNT_ATTR_RDONLY = 1, K_MOUNT_ATTR_NOSUID = 2, K_MOUNT_ATTR_NODEV = 4, K_MOUNT_ATTR_NOEXEC = 8,
-	K_MS_PRIVATE = 1 << 18, K_MS_REC = 1 << 14, K_MNT_DETACH = 2,
+	K_MS_PRIVATE = 1 << 18, K_MS_SLAVE = 1 << 19, K_MS_REC = 1 << 14, K_MNT_DETACH = 2,
 	K_KEYCTL_JOIN_SESSION_KEYRING = 1,
 };
 
@@ -70,26 +70,76 @@ static int open_how(int dir, const char *path, uint64_t flags, uint64_t resolve)
 	return fd;
 }
 
-// Opens an operation's target without touching it.
-static int open_target(const int *places, const struct op *o)
+// Opens a name in a place without touching what it leads to.
+static int open_in(const int *places, int place, const char *name)
 {
-	if (o->place == IN_ROOT)
-		return open_how(places[IN_ROOT], o->target, O_PATH, K_RESOLVE_IN_ROOT | K_RESOLVE_NO_MAGICLINKS);
-	return open_how(places[o->place], o->target, O_PATH, K_RESOLVE_BENEATH | K_RESOLVE_NO_SYMLINKS);
+	if (place == IN_ROOT)
+		return open_how(places[IN_ROOT], name, O_PATH, K_RESOLVE_IN_ROOT | K_RESOLVE_NO_MAGICLINKS);
+	return open_how(places[place], name, O_PATH, K_RESOLVE_BENEATH | K_RESOLVE_NO_SYMLINKS);
 }
 
-static int set_attributes(int fd, uint64_t attributes, int recursive)
+// Makes an operation's target, which is a clean name, component by component: each is made in the directory that those
+// before it lead to, so no link leads out of the place. Returns it opened, or -1.
+static int make_target(const int *places, const struct op *o)
 {
-	struct k_mount_attr a = { .attr_set = attributes, .propagation = K_MS_PRIVATE };
+	char name[4096];
+	size_t length = strlen(o->target);
+	if (length >= sizeof name) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(name, o->target, length + 1);
+	int dir = open_in(places, o->place, o->place == IN_ROOT ? "/" : "."), next;
+	for (size_t from = name[0] == '/', to; dir >= 0 && from < length; from = to + 1) {
+		for (to = from; to < length && name[to] != '/'; to++)
+			;
+		name[to] = 0;
+		next = open_in(places, o->place, name);
+		if (next < 0 && errno == ENOENT) {
+			if (to == length && o->make == MAKE_FILE) {
+				next = openat(dir, name + from, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+				if (next < 0)
+					return -1;
+				close(next);
+			} else if (mkdirat(dir, name + from, 0755) < 0) {
+				return -1;
+			}
+			next = open_in(places, o->place, name);
+		}
+		if (to < length)
+			name[to] = '/';
+		close(dir);
+		dir = next;
+	}
+	return dir;
+}
+
+// Opens an operation's target.
+static int open_target(const int *places, const struct op *o)
+{
+	int fd = open_in(places, o->place, o->target);
+	if (fd < 0 && errno == ENOENT && o->make)
+		return make_target(places, o);
+	return fd;
+}
+
+static int set_attributes(int fd, uint64_t attributes, uint64_t propagation, int recursive)
+{
+	struct k_mount_attr a = { .attr_set = attributes, .propagation = propagation };
 	return syscall(SYS_mount_setattr, fd, "", K_AT_EMPTY_PATH | (recursive ? K_AT_RECURSIVE : 0), &a, sizeof a);
+}
+
+static int clone_tied(int dir, const char *path, uint64_t attributes, uint64_t propagation)
+{
+	int fd = syscall(SYS_open_tree, dir, path, K_OPEN_TREE_CLONE | K_AT_RECURSIVE | O_CLOEXEC | K_AT_EMPTY_PATH);
+	if (fd < 0 || set_attributes(fd, attributes, propagation, 1) < 0)
+		return -1;
+	return fd;
 }
 
 static int clone_tree(int dir, const char *path, uint64_t attributes)
 {
-	int fd = syscall(SYS_open_tree, dir, path, K_OPEN_TREE_CLONE | K_AT_RECURSIVE | O_CLOEXEC | K_AT_EMPTY_PATH);
-	if (fd < 0 || set_attributes(fd, attributes, 1) < 0)
-		return -1;
-	return fd;
+	return clone_tied(dir, path, attributes, K_MS_PRIVATE);
 }
 
 static int attach(int mount, int target)
@@ -189,7 +239,7 @@ static int make_mount(const int *places, const struct op *o, int target)
 	case OP_MOUNT:
 		return new_mount(o->source, o->options, o->attributes);
 	case OP_BIND:
-		return clone_tree(AT_FDCWD, o->source, o->attributes);
+		return clone_tied(AT_FDCWD, o->source, o->attributes, o->propagation ? o->propagation : K_MS_PRIVATE);
 	case OP_FILE:
 		return stage_file(places[IN_STAGE], o);
 	case OP_READONLY:
@@ -289,8 +339,9 @@ static int check_program(const char *path)
 
 static int enter_root(const struct step *s, int *places)
 {
-	// Nothing that is mounted here may be seen outside, and nothing mounted outside may appear here.
-	if (syscall(SYS_mount, NULL, "/", NULL, K_MS_REC | K_MS_PRIVATE, NULL) < 0)
+	// Nothing that is mounted here may be seen outside, and nothing mounted outside may appear here but in binds that are
+	// to show it: what else is seen of the host's tree is made private when it is cloned.
+	if (syscall(SYS_mount, NULL, "/", NULL, K_MS_REC | (s->slave ? K_MS_SLAVE : K_MS_PRIVATE), NULL) < 0)
 		return -1;
 	int at = open(s->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	// A device node in an image must stay a file: there is no device cgroup here.

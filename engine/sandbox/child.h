@@ -22,12 +22,17 @@ enum kind {
 	OP_MASK,      // hide target behind /dev/null or an empty directory; nothing if it isn't there
 };
 
+// What to make where a target is missing: an earlier mount of the step's own hides what was made for it in the root.
+enum make { MAKE_NOTHING, MAKE_FILE, MAKE_DIRECTORY };
+
 struct op {
 	int kind;
 	int place;           // of target
 	int keep;            // the place that the new mount is from now on, or -1
+	int make;            // what target becomes if nothing is there
 	unsigned int mode;   // permissions of what is made
 	uint64_t attributes; // MOUNT_ATTR_* of the mount
+	uint64_t propagation; // of a bind: MS_PRIVATE (also 0), MS_SLAVE or MS_UNBINDABLE
 	const char *source;
 	const char *target;
 	const char *options; // "name=value" or "name", comma separated
@@ -79,6 +84,7 @@ struct step {
 	const void *filter; // struct sock_filter[]
 	unsigned short nfilter; // 0: no filter
 	int no_new_privs;
+	int slave; // what the host mounts shows in the binds that are its slaves
 };
 
 // Starts the process and returns when it executes its program or has ended: its pid, or -1 with errno.

@@ -18,11 +18,13 @@
 // while it is set up. What holds an attacker, and where:
 //
 //   - The root is entered by pivot_root(2) and the old one unmounted: there is no tree to climb to, with chroot(2) or
-//     without. Mounts are private in both directions. (enter_root, leave_old_root)
+//     without. Mounts are private in both directions, but for binds that the caller makes the host's slaves: those show what
+//     the host mounts there. (enter_root, leave_old_root)
 //   - Names in the image are resolved by openat2(2) inside the root, without magic links, before anything of ours is mounted
 //     there, and mounts are attached to the descriptors that this gives, never to paths. /proc, /sys and /dev must be real
 //     directories. What is masked below them is looked up in our own mounts, in which no link is followed: a /proc that
-//     is a link can't move the masks elsewhere (CVE-2019-19921, CVE-2023-28642). (open_target, Targets.Make)
+//     is a link can't move the masks elsewhere (CVE-2019-19921, CVE-2023-28642). What a bind needs inside of another bind is
+//     made by such a descriptor too. (open_target, make_target, Targets.Make)
 //   - No descriptor of rlbuild's reaches the step but the three streams, and the working directory is entered after they
 //     are closed and without magic links (CVE-2024-21626). (arrange, change_directory)
 //   - The program, and the interpreters that "#!" lines name, may not be reached by a magic link: /proc/self/exe would be

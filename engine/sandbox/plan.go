@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,13 @@ const (
 	nowhere = -1
 )
 
+// What is made where a target is missing.
+const (
+	makeNothing = iota
+	makeFile
+	makeDirectory
+)
+
 // operation is one line of what the child does before it leaves the host's tree.
 type operation struct {
 	kind, place    int
@@ -41,7 +49,8 @@ type operation struct {
 	content        []byte
 	mode           uint32
 	attributes     uint64
-	keep           int
+	propagation    uint64
+	keep, make     int
 	doing          string // for an error
 }
 
@@ -66,21 +75,11 @@ var links = [][2]string{
 }
 
 // plan lists the operations in order. Files and binds come first: their targets are the image's to choose, and so can't
-// lead into /proc, /sys and /dev as the step will see them.
+// lead into /proc, /sys and /dev as the step will see them. Those whose target is written as one below these come last.
 func (s *Step) plan() []operation {
 	ops := []operation{{kind: opStage, target: s.Stage, doing: "mounting tmpfs for the step's own files"}}
-	for _, b := range s.Binds {
-		o := operation{kind: opBind, source: b.Source, target: b.Target, doing: "binding " + b.Source + " on " + b.Target}
-		if b.ReadOnly {
-			o.attributes = readOnly
-		}
-		ops = append(ops, o)
-	}
-	for i, f := range s.Files {
-		ops = append(ops, operation{kind: opFile, source: "file" + strconv.Itoa(i), target: f.Target, content: f.Content, mode: uint32(f.Mode.Perm()),
-			attributes: noSuid | noDev, doing: "mounting a file on " + f.Target})
-	}
-	ops = append(ops, s.planProc())
+	early, late := s.planShown()
+	ops = append(append(ops, early...), s.planProc())
 	ops = append(ops, s.planSys()...)
 	ops = append(ops, s.planDev()...)
 	for _, c := range s.Sysctls {
@@ -100,6 +99,7 @@ func (s *Step) plan() []operation {
 		}
 		ops = append(ops, operation{kind: opMask, place: place, target: target, doing: "masking " + name})
 	}
+	ops = append(ops, late...)
 	for i := range ops {
 		if o := &ops[i]; o.keep == 0 {
 			o.keep = nowhere // no mount is ever kept as the root
@@ -109,6 +109,43 @@ func (s *Step) plan() []operation {
 		}
 	}
 	return ops
+}
+
+// planShown shows binds and files, those at the fewest directories from the root first: what is mounted later would
+// hide the others.
+func (s *Step) planShown() (early, late []operation) {
+	var ops []operation
+	for _, b := range s.Binds {
+		o := operation{kind: opBind, source: b.Source, target: b.Target, propagation: b.Propagation, make: makeDirectory,
+			doing: "binding " + b.Source + " on " + b.Target}
+		if b.ReadOnly {
+			o.attributes = readOnly
+		}
+		if info, err := os.Stat(b.Source); err == nil && !info.IsDir() {
+			o.make = makeFile
+		}
+		ops = append(ops, o)
+	}
+	for i, f := range s.Files {
+		ops = append(ops, operation{kind: opFile, source: "file" + strconv.Itoa(i), target: f.Target, content: f.Content,
+			mode: uint32(f.Mode.Perm()), make: makeFile, attributes: noSuid | noDev, doing: "mounting a file on " + f.Target})
+	}
+	slices.SortStableFunc(ops, func(a, b operation) int { return strings.Count(a.target, "/") - strings.Count(b.target, "/") })
+	for _, o := range ops {
+		place, target := below(o.target)
+		if rest, ok := strings.CutPrefix(o.target, "/dev/"); ok {
+			place, target = inDev, rest
+		}
+		if place == nowhere {
+			early = append(early, o)
+			continue
+		}
+		if o.place, o.target = place, target; place != inDev {
+			o.make = makeNothing // there is what the kernel puts there
+		}
+		late = append(late, o)
+	}
+	return early, late
 }
 
 // planProc shows /proc. Only who owns a pid namespace may mount one of it; among the host's processes the host's is shown.

@@ -72,10 +72,12 @@ type File struct {
 	Mode    os.FileMode
 }
 
-// Bind shows the host's Source, a trusted path, at Target in the root.
+// Bind shows the host's Source, a trusted path, at Target in the root, a clean absolute name. A target in or below another
+// one's may be hidden by that: it is made there, then.
 type Bind struct {
 	Source, Target string
-	ReadOnly       bool
+	ReadOnly       bool   // for what is mounted below it as well
+	Propagation    uint64 // unix.MS_PRIVATE (also 0), MS_SLAVE or MS_UNBINDABLE
 }
 
 // Error is a step that could not be started.

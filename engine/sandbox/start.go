@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -152,6 +153,9 @@ func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int
 	}
 	if s.NoNewPrivs {
 		c.no_new_privs = 1
+	}
+	if slices.ContainsFunc(s.Binds, func(b Bind) bool { return b.Propagation == unix.MS_SLAVE }) {
+		c.slave = 1
 	}
 	if s.Filter != nil {
 		c.filter = m.bytes(s.Filter.program)
@@ -297,8 +301,8 @@ func (m *memory) operations(list []operation) *C.struct_op {
 	array := unsafe.Slice((*C.struct_op)(p), len(list))
 	for i, o := range list {
 		array[i] = C.struct_op{
-			kind: C.int(o.kind), place: C.int(o.place), keep: C.int(o.keep), mode: C.uint(o.mode),
-			attributes: C.uint64_t(o.attributes), source: m.text(o.source), target: m.text(o.target),
+			kind: C.int(o.kind), place: C.int(o.place), keep: C.int(o.keep), make: C.int(o.make),
+			mode: C.uint(o.mode), attributes: C.uint64_t(o.attributes), propagation: C.uint64_t(o.propagation), source: m.text(o.source), target: m.text(o.target),
 			options: m.text(o.options), content: (*C.char)(m.bytes(o.content)), length: C.size_t(len(o.content)),
 		}
 	}

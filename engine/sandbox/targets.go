@@ -57,6 +57,9 @@ func (t *Targets) Make(s *Step) error {
 		}
 	}
 	for _, b := range s.Binds {
+		if slices.ContainsFunc(fixed, func(name string) bool { return strings.HasPrefix(b.Target, name+"/") }) {
+			continue // what the root has there is hidden
+		}
 		var st unix.Stat_t
 		if err := unix.Stat(b.Source, &st); err != nil {
 			return fmt.Errorf("looking at %s: %w", b.Source, err)
