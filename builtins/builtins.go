@@ -26,9 +26,11 @@ type Options struct {
 // verbs is the table of all builtins, in the order in which help lists them.
 func verbs() []*verb {
 	return []*verb{
-		fromVerb, mountVerb, umountVerb, runVerb, hostVerb, copyVerb, addVerb, configVerb(), commitVerb, pushVerb,
-		manifestVerb, instanceVerb, artifactVerb,
-		pullVerb, tagVerb, untagVerb, removeVerb, renameVerb, imagesVerb, containersVerb, inspectVerb, historyVerb, argVerb, envVerb, stdinVerb, globVerb, pathVerb,
+		fromVerb, mountVerb, umountVerb, runVerb, bindVerb, cacheVerb, tmpfsVerb, secretVerb, sshVerb, hostVerb,
+		copyVerb, addVerb, configVerb(), commitVerb,
+		pushVerb, pullVerb, manifestVerb, instanceVerb, artifactVerb,
+		tagVerb, untagVerb, renameVerb, removeVerb, imagesVerb, containersVerb, inspectVerb, historyVerb,
+		argVerb, envVerb, stdinVerb, globVerb, pathVerb,
 	}
 }
 

@@ -20,6 +20,7 @@ type verb struct {
 	example string   // a script that runs, "ctr" being a container with a shell in it
 	more    []string // further examples, each a script of its own: every option is in one of them
 	pure    bool     // has no effect, and so may be called while a library loads
+	quiet   bool     // its arguments may be secrets: messages don't show them
 	do      func(c *call) (starlark.Value, error)
 }
 
@@ -69,7 +70,9 @@ func (c *call) bind(args starlark.Tuple, kwargs []starlark.Tuple) error {
 	for i, arg := range args {
 		if i >= len(params) || params[i].keyword {
 			e := c.bad("got %d arguments by position, takes at most %d", len(args), i)
-			if i < len(params) {
+			if i < len(params) && c.verb.quiet {
+				e.Hint = fmt.Sprintf("options are given by name: %s = …", params[i].name)
+			} else if i < len(params) {
 				e.Hint = fmt.Sprintf("options are given by name: %s = %s", params[i].name, arg)
 			}
 			return e

@@ -26,6 +26,7 @@ from is a reserved word in Starlark, hence the underscore.`,
 		{name: "format", kind: aString, keyword: true, fallback: `"oci"`,
 			doc: `"oci" or "docker": what the configuration is meant for; commit has a format of its own`},
 		decryptionKey,
+		{name: "volume", kind: strings_, keyword: true, doc: `host directories that all steps find, as volume of run: "source:target[:options]"`},
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
 	}, platformParams, stepDefaultParams, accessParams),
 	gives: "a container: .id, .name, .image, .image_id, .builder",
@@ -48,6 +49,8 @@ path("auth.json").write("{}")
 commit(ctr, "oci:example-from")
 from_("oci:example-from", authfile = "auth.json", cert_dir = "certs", creds = "user:password", tls_verify = True,
     retry = 5, retry_delay = "1s")                        # all of it for registries`,
+		`path("packages").mkdir()
+builder = from_("scratch", volume = ["packages:/var/cache/packages:ro"])`,
 	}, stepDefaultExamples...),
 	do: func(c *call) (starlark.Value, error) {
 		access, err := c.access()
@@ -68,6 +71,7 @@ from_("oci:example-from", authfile = "auth.json", cert_dir = "certs", creds = "u
 			Keep:           c.flag("keep", false),
 			Access:         access,
 			Steps:          steps,
+			Volumes:        c.stringList("volume"),
 		}
 		if image, ok := c.values["image"].(*imageValue); ok {
 			if !image.image.Stored {

@@ -27,12 +27,12 @@ input is empty. A string runs in the image's shell, /bin/sh -c unless the image 
 		{name: "user", kind: aString, keyword: true, doc: `"user[:group]", names in the image or numbers; the image's user`},
 		{name: "workdir", kind: aString, keyword: true, doc: "where the command starts; the image's working directory"},
 		envParam, checkParam,
-	}, stepParams, runSettingParams),
+	}, mountParams, stepParams, runSettingParams),
 	gives: resultDoc,
 	example: `run(ctr, ["sh", "-c", "echo $GREETING"], env = {"GREETING": "hello"})
 if not run(ctr, "test -e /nowhere", check = False):
     print("nothing there")`,
-	more: runSettingExamples,
+	more: append([]string{mountExample}, runSettingExamples...),
 	do: func(c *call) (starlark.Value, error) {
 		env, err := c.environment("env")
 		if err != nil {
@@ -46,6 +46,9 @@ if not run(ctr, "test -e /nowhere", check = False):
 			Args: argv, Shell: line, User: c.text("user"), Workdir: c.text("workdir"), Env: env,
 		}
 		if err := c.runSettings(&o); err != nil {
+			return nil, err
+		}
+		if o.Mounts, err = c.stepMounts(); err != nil {
 			return nil, err
 		}
 		result, err := c.container().Run(c.ctx(), o)

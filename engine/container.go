@@ -70,6 +70,7 @@ type FromOptions struct {
 	Keep           bool     // survives the run
 	Access         Access
 	Steps          StepDefaults
+	Volumes        []string // for all steps, as ParseVolume takes them
 }
 
 // Scratch is the name of the image that has nothing in it.
@@ -97,6 +98,10 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading containers.conf: %w", err)
 	}
+	volumes, err := b.volumeTexts(o.Volumes)
+	if err != nil {
+		return nil, err
+	}
 	options := buildah.BuilderOptions{
 		FromImage:        image,
 		Container:        o.Name,
@@ -112,6 +117,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if err := b.setDefaults(&options, conf, &o.Steps); err != nil {
 		return nil, err
 	}
+	options.CommonBuildOpts.Volumes = volumes
 	b.step("from_ " + o.Image)
 	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, options)
 	if err != nil {

@@ -79,7 +79,8 @@ var table = []room{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
 			"github.com/containers/ocicrypt", "github.com/docker/go-units", "github.com/mattn/go-shellwords",
 			"github.com/moby/sys/userns", "github.com/opencontainers", "github.com/openshift/imagebuilder",
-			"github.com/sirupsen/logrus", "github.com/spf13/pflag", "golang.org/x/sys",
+			"github.com/sirupsen/logrus", "github.com/spf13/pflag",
+			"golang.org/x/crypto/ssh", "golang.org/x/sys",
 		},
 		symbols: map[string][]string{"github.com/spf13/pflag": {"NewFlagSet", "ContinueOnError"}},
 		why: "It alone drives buildah's library. Without Starlark and flags it can be driven by anything else; a set of flags " +

@@ -24,6 +24,7 @@ type RunOptions struct {
 	User    string   // "user[:group]"; "" is the image's
 	Workdir string   // "" is the image's
 	Env     []string // NAME=VALUE, on top of the image's
+	Mounts  []Mount  // beside the container's volumes
 
 	StepSettings          // on top of the container's
 	Hostname     string   // "" is the container's

@@ -14,7 +14,16 @@ import (
 )
 
 // runByLibrary runs a step the library's way: with an OCI runtime, or in a chroot.
-func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (*Result, error) {
+func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (result *Result, err error) {
+	mounts, err := c.libraryMounts(ctx, way.Isolation, o)
+	if err != nil {
+		return nil, explain("", title, err)
+	}
+	defer func() { err = mounts.ended(title, err) }()
+	wrapped, err := mounts.wrap(argv)
+	if err != nil {
+		return nil, explain("", title, err)
+	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, fmt.Errorf("opening the step's standard input: %w", err)
@@ -31,16 +40,18 @@ func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string
 	}
 	before := descendants(os.Getpid())
 	finished := killWhenCancelled(ctx, before)
-	options.User, options.WorkingDir, options.Env = o.User, o.Workdir, o.Env
+	options.User, options.WorkingDir, options.Env = o.User, o.Workdir, slices.Concat(o.Env, mounts.env)
+	options.Mounts = mounts.specs()
 	options.Terminal = buildah.WithoutTerminal
 	options.Stdin, options.Stdout, options.Stderr = null, streams.stdout, streams.stderr
-	err = c.builder.Run(argv, options)
+	err = c.builder.Run(wrapped, options)
 	finished()
 	killSince(before) // what the step left behind would hold its pipes, and the mount, open
 	if c.root != "" {
 		c.builder.MountPoint = c.root // blanked by the library, though our own mount is still held
 	}
-	result, end := streams.finish(title, argv)
+	var end ending
+	result, end = streams.finish(title, argv)
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
 	}

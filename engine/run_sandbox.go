@@ -26,7 +26,7 @@ import (
 
 // runSandboxed runs a step with rlbuild's own executor, set up as the library would set it up for an OCI runtime. The
 // container stays mounted: mounting costs more than the step.
-func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (*Result, error) {
+func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (result *Result, err error) {
 	if _, err := c.Mount(); err != nil {
 		return nil, err
 	}
@@ -34,6 +34,12 @@ func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string
 	if err != nil {
 		return nil, explain("", title, err)
 	}
+	mounts, err := c.prepareMounts(ctx, way.Isolation, o, step.User, step.Dir)
+	if err != nil {
+		return nil, explain("", title, err)
+	}
+	defer func() { err = mounts.ended(title, err) }()
+	mounts.addTo(step)
 	if step.HostPID {
 		defer killSince(descendants(os.Getpid())) // the kernel ends only what is in a pid namespace of the step's own
 	}
@@ -53,7 +59,7 @@ func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string
 	} else {
 		state, err = c.execute(ctx, step)
 	}
-	result, _ := streams.finish(title, argv)
+	result, _ = streams.finish(title, argv)
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
 	}

@@ -46,6 +46,13 @@ func (f *FS) Sub(name string) (*FS, error) {
 	return &FS{dir: f.dir + shown(name), root: handle}, nil
 }
 
+// Handle returns an O_PATH descriptor of what name leads to, whatever that is, all links followed inside the root: for
+// system calls that act on the object itself. The caller closes it.
+func (f *FS) Handle(name string) (*os.File, error) {
+	handle, err := f.follow(name)
+	return handle, failed("open", name, err)
+}
+
 // Close closes the directory; its entries stay as they are.
 func (d *Dir) Close() error { return d.file.Close() }
 

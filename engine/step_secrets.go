@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/selinux/go-selinux/label"
+	butil "go.podman.io/buildah/util"
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+)
+
+// prepare puts the secret into memory: a file of a tmpfs that is gone with the step, and never into a file of a disk.
+func (s *SecretMount) prepare(_ context.Context, m *stepMounts) error {
+	content := s.Value
+	if content == nil {
+		var err error
+		if content, err = os.ReadFile(s.File); errors.Is(err, fs.ErrNotExist) && s.Optional {
+			return nil
+		} else if err != nil {
+			return failure.New("secret", s.ID, "%w", err).WithHint("name the file that holds it: src = …")
+		}
+	}
+	if s.Variable != "" {
+		if bytes.IndexByte(content, 0) >= 0 {
+			return failure.New("secret", s.ID, "holds a NUL byte, which the environment can't").WithHint("use it as a file: target = …")
+		}
+		m.secrets = append(m.secrets, s.Variable+"="+string(content))
+	}
+	target := s.target()
+	if target == "" {
+		return nil
+	}
+	mode := uint32(0o400)
+	if s.Mode != nil {
+		mode = *s.Mode
+	}
+	return m.showSecret(content, target, mode, s.UID, s.GID)
+}
+
+// showSecret shows a file in memory.
+func (m *stepMounts) showSecret(content []byte, target string, mode, uid, gid uint32) error {
+	dir, err := m.place(true)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	m.mounted(dir)
+	file := filepath.Join(dir, "secret")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		return err
+	}
+	if err := m.give(file, mode, uid, gid); err != nil {
+		return err
+	}
+	at, err := m.pinAt(file)
+	if err != nil {
+		return err
+	}
+	if err := m.restrict(at, &MountFlags{ReadOnly: true}); err != nil {
+		return err
+	}
+	return m.show(at, target, "")
+}
+
+// give gives a file to the step: by IDs as the step has them.
+func (m *stepMounts) give(name string, mode, uid, gid uint32) error {
+	err := label.Relabel(name, m.c.builder.MountLabel, false)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		return fmt.Errorf("labelling it for SELinux: %w", err)
+	}
+	ids := m.c.builder.IDMappingOptions
+	if uid, gid, err = butil.GetHostIDs(ids.UIDMap, ids.GIDMap, uid, gid); err != nil {
+		return err
+	}
+	if err := os.Lchown(name, int(uid), int(gid)); err != nil {
+		return err
+	}
+	return unix.Chmod(name, mode)
+}
+
+// secretFile is where a step that the library runs finds what it is to have in its environment.
+const secretFile = "/run/.rlbuild-environment"
+
+// wrap has a command that the library runs find secrets in its environment. The library would write them to a file and, at
+// debug level, to its log; a shell of the container's reads them from memory instead.
+func (m *stepMounts) wrap(argv []string) ([]string, error) {
+	if len(m.secrets) == 0 {
+		return argv, nil
+	}
+	const shell = "/bin/sh"
+	if _, err := m.c.files.Stat(shell); err != nil {
+		return nil, failure.New("run", "secret(as_env = …)", "with isolation %q the container's %s passes it on, and there is none",
+			m.way.Kind, shell).WithHint("use the secret as a file, or run the step with --isolation sandbox")
+	}
+	var script strings.Builder
+	for _, variable := range m.secrets {
+		name, value, _ := strings.Cut(variable, "=")
+		fmt.Fprintf(&script, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
+	}
+	if err := m.showSecret([]byte(script.String()), secretFile, 0o400, m.user.UID, m.user.GID); err != nil {
+		return nil, err
+	}
+	return append([]string{shell, "-c", `. "$0"; exec "$@"`, secretFile}, argv...), nil
+}
