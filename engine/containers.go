@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"go.podman.io/buildah"
+	"go.podman.io/buildah/define"
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -127,12 +130,45 @@ func (b *Builder) adopt(builder *buildah.Builder) (*Container, error) {
 		return nil, fmt.Errorf("reading the container %s: %w", builder.Container, err)
 	}
 	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container,
-		adopted: &adopted{mountPoint: builder.MountPoint, state: state}}
+		adopted: &adopted{mountPoint: builder.MountPoint, state: state}, defaults: savedDefaults(builder)}
 	builder.MountPoint = "" // this run hasn't mounted it
 	b.mu.Lock()
 	b.containers = append(b.containers, c)
 	b.mu.Unlock()
 	return c, nil
+}
+
+// savedDefaults returns those of a container's settings for run steps that the engine keeps beside the library's state, from
+// that state. The isolation isn't one of them: buildah run has its own.
+func savedDefaults(builder *buildah.Builder) StepDefaults {
+	s := StepSettings{CDIConfigDir: builder.CDIConfigDir}
+	for _, n := range builder.NamespaceOptions {
+		mode := ""
+		switch {
+		case n.Host:
+			mode = "host"
+		case filepath.IsAbs(n.Path):
+			mode = "ns:" + n.Path
+		default:
+			mode = n.Path // of a network: "pasta:…", or names
+		}
+		switch specs.LinuxNamespaceType(n.Name) {
+		case specs.NetworkNamespace:
+			s.Network = mode
+		case specs.IPCNamespace:
+			s.IPC = mode
+		case specs.PIDNamespace:
+			s.PID = mode
+		case specs.UTSNamespace:
+			s.UTS = mode
+		case specs.CgroupNamespace:
+			s.CgroupNS = mode
+		}
+	}
+	if builder.ConfigureNetwork == define.NetworkDisabled {
+		s.Network = "none"
+	}
+	return StepDefaults{StepSettings: s}
 }
 
 // giveBack lets go of an adopted container. What the script changed of its configuration is saved, as buildah's commands
