@@ -27,7 +27,7 @@ type Options struct {
 func verbs() []*verb {
 	return []*verb{
 		fromVerb, mountVerb, umountVerb, runVerb, bindVerb, cacheVerb, tmpfsVerb, secretVerb, sshVerb, hostVerb,
-		copyVerb, addVerb, configVerb(), commitVerb,
+		copyVerb, addVerb, configVerb(), commitVerb, buildVerb(),
 		pushVerb, pullVerb, manifestVerb, instanceVerb, artifactVerb,
 		tagVerb, untagVerb, renameVerb, removeVerb, imagesVerb, containersVerb, inspectVerb, historyVerb,
 		argVerb, envVerb, stdinVerb, globVerb, pathVerb,

@@ -1,0 +1,335 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.podman.io/buildah/define"
+	"go.podman.io/buildah/imagebuildah"
+	"go.podman.io/storage/pkg/stringid"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reference"
+)
+
+// BuildOptions say which Containerfiles an image is built of, and how.
+type BuildOptions struct {
+	Source            BuildSource
+	Image             BuildImage
+	Cache             BuildCache
+	Steps             BuildSteps
+	Platforms         []string // "os/arch[/variant]"; none is this machine's
+	OS, Arch, Variant string   // instead of Platforms
+	// AllPlatforms builds for all that every base image has.
+	AllPlatforms bool
+	Pull         string // as FromOptions.Pull
+	// DecryptionKeys are for base images that are encrypted.
+	DecryptionKeys []string
+	Access         Access
+
+	Outputs      []BuildOutput // the image's files, written elsewhere
+	IIDFile      string        // file for the image's ID, "sha256:…"
+	IIDFileRaw   string        // file for the image's ID, the digits alone
+	MetadataFile string        // file for a JSON object about the image
+	LogFile      string        // file that gets the output instead of the display
+	LogSplit     bool          // one file for each platform, LogFile_OS_ARCH
+	Quiet        bool
+}
+
+// Built is what came of a build: one image, the list that gathers the images of several platforms, or those images.
+type Built struct {
+	Images []*Image
+	Many   bool // several platforms, and no list to gather them
+}
+
+// graceOfBuilds is how long an interrupted build has to come to its end. The library doesn't look at the context
+// everywhere: a download goes on until its server is done.
+const graceOfBuilds = 5 * time.Second
+
+// Build builds an image with the library's builder of Containerfiles.
+func (b *Builder) Build(ctx context.Context, o BuildOptions) (*Built, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if err := b.tidy(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(b.options.TempDir, "build-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the build: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	build := &build{run: b, options: o, dir: dir, suffix: "build-" + stringid.GenerateRandomID()[:12], subject: o.Source.subject(b.options.Dir)}
+	if err := build.prepare(ctx); err != nil {
+		return nil, err
+	}
+	defer build.protect.Close()
+	return build.do(ctx)
+}
+
+// build is one build under way.
+type build struct {
+	run     *Builder
+	options BuildOptions
+	dir     string // for its temporary files
+	suffix  string // in the names of its working containers
+	subject string // how messages name it
+
+	context        string   // the directory
+	containerfiles []string // their paths
+	listed         bool     // the images of several platforms are to be gathered in a list of our own
+	library        define.BuildOptions
+	scan           *scanning  // nil without one
+	protect        *protector // nil signs nothing
+}
+
+// prepare gets the sources and says it all in the library's words.
+func (b *build) prepare(ctx context.Context) error {
+	if err := b.sources(ctx); err != nil {
+		return err
+	}
+	if err := b.translate(); err != nil {
+		return err
+	}
+	if !b.options.Image.Protection.signs() {
+		return nil
+	}
+	dest, _, err := b.run.destination(b.options.Image.Tags[0], b.options.Access)
+	if err == nil {
+		b.protect, err = b.run.protector(ctx, b.options.Image.Protection, transportOf(dest))
+	}
+	return err
+}
+
+// do runs the build and cleans up after it.
+func (b *build) do(ctx context.Context) (*Built, error) {
+	title := "build " + b.subject
+	streams, err := b.run.startStreams(title, true)
+	if err != nil {
+		return nil, err
+	}
+	// One pipe for everything, so that a step's announcement and its output stay in order.
+	b.library.Out, b.library.Err, b.library.ReportWriter = streams.stderr, streams.stderr, streams.stderr
+	if b.options.LogFile != "" {
+		log, err := os.OpenFile(b.options.LogFile, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			streams.finish(title, nil)
+			return nil, failure.New("build", b.subject, "logfile: %w", err)
+		}
+		defer log.Close()
+		b.library.Out, b.library.Err, b.library.ReportWriter = log, log, log
+	}
+	if b.options.Quiet {
+		b.library.ReportWriter = nil
+	}
+	id, err := b.scanned(streams, func() (string, error) { return b.call(ctx) })
+	result, end := streams.finish(title, nil)
+	if ctx.Err() != nil {
+		return nil, interrupted(ctx, title)
+	}
+	if err != nil {
+		return nil, b.explain(err, result, end)
+	}
+	built, err := b.built(ctx, id)
+	if err != nil || !b.protect.signs() {
+		return built, err
+	}
+	dest, system, err := b.run.destination(b.options.Image.Tags[0], b.options.Access)
+	if err == nil {
+		err = b.run.sign(ctx, built.Images[0], dest, system, b.protect)
+	}
+	if err != nil {
+		return nil, explain("build", b.subject, err)
+	}
+	return built, nil
+}
+
+// scanned makes a build that may have its image scanned. The library gives scanners the process's own standard files, and
+// what they print is the build's, not the script's.
+func (b *build) scanned(streams *streams, call func() (string, error)) (string, error) {
+	if b.scan == nil {
+		return call()
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return "", fmt.Errorf("opening the scanner's standard input: %w", err)
+	}
+	defer null.Close()
+	in, out, errs := os.Stdin, os.Stdout, os.Stderr
+	os.Stdin, os.Stdout, os.Stderr = null, streams.stderr, streams.stderr
+	id, err := call()
+	os.Stdin, os.Stdout, os.Stderr = in, out, errs
+	if err != nil {
+		return "", err
+	}
+	return id, b.scan.write()
+}
+
+// call calls the library, and sees to it that nothing of the build goes on or stays when it returns.
+func (b *build) call(ctx context.Context) (id string, err error) {
+	jobs := int64(b.options.Steps.Jobs)
+	if jobs == 0 {
+		jobs = math.MaxInt32 // as many as there are stages
+	}
+	running := semaphore.NewWeighted(jobs)
+	b.library.JobSemaphore = running
+	defer b.hush()()
+	before := descendants(os.Getpid())
+	finished := killWhenCancelled(ctx, before)
+	defer finished()
+	inside := ctx
+	if b.stages() != 1 {
+		// The library panics when it is cancelled while one stage waits for another ("released more than held"). Then
+		// it ends by the end of its processes.
+		inside = context.WithoutCancel(ctx)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		id, _, err = imagebuildah.BuildDockerfiles(inside, b.run.options.Store.Store, b.library, b.containerfiles...)
+		if err != nil {
+			// When one stage fails the library doesn't wait for those that run beside it.
+			killSince(before)
+			wait, cancel := context.WithTimeout(context.Background(), graceOfBuilds)
+			defer cancel()
+			if running.Acquire(wait, jobs) == nil {
+				running.Release(jobs) // to those that wait for another stage, which see now that it failed
+			}
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		select {
+		case <-done:
+		case <-time.After(graceOfBuilds):
+			killSince(before)
+			return "", errors.Join(ctx.Err(), b.removeContainers())
+		}
+	}
+	finished()
+	killSince(before)
+	keep := !b.options.Steps.Remove
+	if err != nil {
+		keep = !b.options.Steps.ForceRemove && ctx.Err() == nil
+	}
+	if !keep {
+		if left := b.removeContainers(); left != nil {
+			err = errors.Join(err, left) // only then: which instruction failed can't be seen through a join
+		}
+	}
+	return id, err
+}
+
+// hush keeps the library from logging what it does as long as there are secrets: at its debug level it logs the environment
+// of RUN, which may have one in it. The returned function ends that.
+func (b *build) hush() (restore func()) {
+	logger := logrus.StandardLogger()
+	level := logger.GetLevel()
+	if len(b.options.Steps.Secrets) == 0 || level < logrus.DebugLevel {
+		return func() {}
+	}
+	b.run.options.Info("what the library does is not logged while it builds with secrets")
+	logger.SetLevel(logrus.InfoLevel)
+	return func() { logger.SetLevel(level) }
+}
+
+// removeContainers deletes the working containers that the library left: it doesn't get to all of them when a build ends
+// while several stages run.
+func (b *build) removeContainers() error {
+	containers, err := b.run.options.Store.Containers()
+	if err != nil {
+		return fmt.Errorf("looking for the build's containers: %w", err)
+	}
+	var errs []error
+	for _, c := range containers {
+		for _, name := range c.Names {
+			if strings.Contains(name, b.suffix) {
+				errs = append(errs, b.run.options.Store.DeleteContainer(c.ID))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// built describes what was built.
+func (b *build) built(ctx context.Context, id string) (*Built, error) {
+	if b.listed {
+		images, err := b.listedImages(ctx, id)
+		return &Built{Images: images, Many: true}, err
+	}
+	if name, outside := b.outside(); outside {
+		return &Built{Images: []*Image{{ID: id, Digest: b.writtenDigest(), Names: []string{name}}}}, nil
+	}
+	image, err := b.run.imageByID(id)
+	if err != nil {
+		return nil, err
+	}
+	return &Built{Images: []*Image{image}}, nil
+}
+
+// outside tells whether the image is written to a place outside the store, and its name there.
+func (b *build) outside() (name string, outside bool) {
+	if len(b.options.Image.Tags) == 0 {
+		return "", false
+	}
+	parsed, err := b.run.parse(b.options.Image.Tags[0])
+	return parsed.String(), err == nil && parsed.Transport != "" && parsed.Transport != reference.Storage
+}
+
+// writtenDigest returns the digest of the manifest that was written outside the store, "" if the library didn't say.
+func (b *build) writtenDigest() string {
+	var written struct {
+		Digest string `json:"containerimage.digest"`
+	}
+	text, err := os.ReadFile(b.library.MetadataFile)
+	if err != nil || json.Unmarshal(text, &written) != nil {
+		return ""
+	}
+	return written.Digest
+}
+
+// listedImages returns the images that were gathered in the build's own list, in the list's order, and deletes that.
+func (b *build) listedImages(ctx context.Context, id string) (images []*Image, err error) {
+	defer func() {
+		_, deleteErr := b.run.options.Store.DeleteImage(id, true)
+		err = errors.Join(err, deleteErr)
+	}()
+	runtime, err := b.run.images(b.run.system)
+	if err != nil {
+		return nil, err
+	}
+	list, err := runtime.LookupManifestList(id)
+	if err != nil {
+		return nil, explain("build", b.subject, err)
+	}
+	described, err := list.Inspect()
+	if err != nil {
+		return nil, explain("build", b.subject, err)
+	}
+	for _, instance := range described.Manifests {
+		stored, err := b.run.options.Store.ImagesByDigest(instance.Digest)
+		if err != nil || len(stored) == 0 {
+			return nil, failure.New("build", b.subject, "the image for %s isn't in the store", instance.Platform.Architecture)
+		}
+		image, err := b.run.imageByID(stored[0].ID)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, image)
+	}
+	return images, ctx.Err()
+}
+
+// inDir returns a path in the build's own temporary directory.
+func (b *build) inDir(name string) string { return filepath.Join(b.dir, name) }

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/openshift/imagebuilder"
+	"github.com/openshift/imagebuilder/dockerfile/parser"
+)
+
+// stepFailed begins the library's message about an instruction that failed; the instruction and `": ` follow, and why.
+const stepFailed = `building at STEP "`
+
+// mergedContext matches where the library mounts the context, a name that says nothing to anybody.
+var mergedContext = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`"?/[^\s"]*/buildah-context-\d+/[^\s"]*/merge(/[^\s"]*)?"?`)
+})
+
+// explain turns the library's error into one that says which instruction failed, where it is, and what it printed.
+func (b *build) explain(err error, result *Result, end ending) error {
+	step, reason := failedStep(err)
+	subject := b.subject
+	if step != "" {
+		if at := b.position(step); at != "" {
+			subject += ":" + at
+		}
+	}
+	e := explain("build", subject, reason)
+	text, _, _ := strings.Cut(e.Err.Error(), " &imagebuilder.Step{") // what the library knows of it, as Go prints it
+	e.Err = errors.New(mergedContext().ReplaceAllString(text, b.contextName()+"$1"))
+	var exit *exec.ExitError
+	switch {
+	case end.reason != "":
+		e.Err = errors.New(strip(end.reason))
+	case end.signal != 0:
+		e.Err = fmt.Errorf("was ended by signal %d (%s)", int(end.signal), end.signal)
+	case errors.As(err, &exit):
+		e.Err = fmt.Errorf("exited with status %d", exitCode(exit))
+	}
+	if step == "" {
+		if image := pulledImage().FindStringSubmatch(reason.Error()); image != nil {
+			e.Err = fmt.Errorf("%s: %w", image[1], e.Err)
+		}
+		return e
+	}
+	e.Err = fmt.Errorf("%s: %w", oneLine(step), e.Err)
+	if !b.hasContext() && (strings.HasPrefix(step, "COPY ") || strings.HasPrefix(step, "ADD ")) {
+		return e.WithHint(`this build has no context to take files from: build("DIR", …)`)
+	}
+	if b.options.LogFile != "" {
+		return e.WithHint("what it printed is in %s.", b.options.LogFile)
+	}
+	e.Output = result.Stderr.Tail(quotedLines)
+	for i, line := range slices.Backward(e.Output) {
+		if announced().MatchString(line) {
+			e.Output = e.Output[i+1:] // what was printed before is another instruction's
+			break
+		}
+	}
+	return e
+}
+
+// pulledImage finds the image that was asked for in the library's message.
+var pulledImage = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?:initializing source (?:docker://)?|creating build container: )(\S+?): `)
+})
+
+// announced matches the line in which the library announces an instruction.
+var announced = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(\[\S+\] )?(\[\d+/\d+\] )?STEP \d+(/\d+)?: `)
+})
+
+func (b *build) hasContext() bool {
+	return b.options.Source.Context != nil || b.options.Source.URL != ""
+}
+
+// contextName is how messages name the context.
+func (b *build) contextName() string {
+	if !b.hasContext() {
+		return "the empty context"
+	}
+	return b.context
+}
+
+// failedStep finds the instruction that failed, "" if it wasn't one, and why.
+func failedStep(err error) (step string, reason error) {
+	for at := err; at != nil; at = errors.Unwrap(at) {
+		rest, found := strings.CutPrefix(at.Error(), stepFailed)
+		inner := errors.Unwrap(at)
+		if found && inner != nil {
+			return strings.TrimSuffix(rest, `": `+inner.Error()), inner
+		}
+	}
+	return "", err
+}
+
+// position returns the lines of the instruction, "3" or, if it is there more than once, "3 or 9"; "" if it comes from
+// elsewhere, as an image's triggers do.
+func (b *build) position(step string) string {
+	var lines []string
+	for _, file := range b.containerfiles {
+		nodes, _ := instructions(file)
+		for _, node := range nodes {
+			if instruction(node) == step {
+				lines = append(lines, strconv.Itoa(node.StartLine))
+			}
+		}
+	}
+	return strings.Join(lines, " or ")
+}
+
+// instructions parses a Containerfile; ok is false if that can't be done here.
+func instructions(file string) (nodes []*parser.Node, ok bool) {
+	text, err := os.ReadFile(file)
+	if err != nil || strings.HasSuffix(file, ".in") { // the preprocessor makes something else of it
+		return nil, false
+	}
+	root, err := imagebuilder.ParseDockerfile(bytes.NewReader(text))
+	if err != nil {
+		return nil, false
+	}
+	return root.Children, true
+}
+
+// stages counts the stages, 0 if they can't be counted.
+func (b *build) stages() (n int) {
+	for _, file := range b.containerfiles {
+		nodes, ok := instructions(file)
+		if !ok {
+			return 0
+		}
+		for _, node := range nodes {
+			if node.Value == "from" {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// instruction returns an instruction as the library's messages have it.
+func instruction(node *parser.Node) string {
+	words := append([]string{strings.ToUpper(node.Value)}, node.Flags...)
+	if node.Value == "onbuild" && node.Next != nil && len(node.Next.Children) > 0 {
+		node = node.Next.Children[0]
+		words = append(append(words, node.Value), node.Flags...)
+	}
+	for next := node.Next; next != nil; next = next.Next {
+		words = append(words, next.Value)
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,367 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"go.podman.io/buildah/define"
+	"go.podman.io/buildah/pkg/parse"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+)
+
+// BuildSource says what is built: instructions, and what they may use.
+type BuildSource struct {
+	Context        *Source         // directory; nil for URL, or for none at all
+	URL            string          // archive or git repository for a context, as buildah takes it; "-" is standard input
+	Containerfiles []Containerfile // none means that of the context, unless there is Contents
+	Contents       string          // instructions as a text, instead of Containerfiles
+
+	Args       []string                // build arguments, NAME=VALUE; NAME takes the environment's
+	ArgFiles   []string                // files of such lines
+	Contexts   map[string]ExtraContext // further ones, for FROM and --from
+	IgnoreFile string                  // instead of the context's .containerignore
+	Target     string                  // stage to build; "" is the last
+	From       string                  // instead of the first FROM's image
+	Env        []string                // variables of the image, NAME=VALUE; NAME takes the environment's
+	CPPFlags   []string                // for Containerfiles whose name ends in ".in"
+	Policy     string                  // file with a policy for the images that may be used
+}
+
+// Containerfile is one file of instructions.
+type Containerfile struct {
+	Source        // where it is; looked for in the context if it isn't there
+	Name   string // as the script has it; a URL, or "-" for standard input
+}
+
+// ExtraContext is a further context: a directory, or what buildah takes for one ("docker-image://NAME", a URL).
+type ExtraContext struct {
+	Source *Source
+	Text   string
+}
+
+// maxContainerfile bounds a file of instructions that is fetched or copied, bytes.
+const maxContainerfile = 16 << 20
+
+// subject is how messages name what is built, in a run whose directory is dir.
+func (s BuildSource) subject(dir string) string {
+	switch {
+	case len(s.Containerfiles) > 0:
+		return s.Containerfiles[0].Name
+	case s.Contents != "":
+		return "contents"
+	case s.URL != "":
+		return s.URL
+	}
+	if below, err := filepath.Rel(dir, s.Context.host()); err == nil && filepath.IsLocal(below) {
+		return below
+	}
+	return s.Context.host()
+}
+
+// host is the path as the host has it, links and all.
+func (s Source) host() string { return filepath.Join(s.Root, s.Path) }
+
+// Resolve returns where the source is on the host. Below the root of a mount all links are followed inside it.
+func (s Source) Resolve() (string, error) {
+	if s.Root == "/" {
+		return s.host(), nil
+	}
+	tree, err := rootfs.Open(s.Root)
+	if err != nil {
+		return "", err
+	}
+	defer tree.Close()
+	name, err := tree.Resolve(s.Path)
+	return filepath.Join(s.Root, name), err
+}
+
+// isURL tells whether the library fetches a context of that name.
+func isURL(text string) bool {
+	return strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
+}
+
+// sources gets the context and the Containerfiles.
+func (b *build) sources(ctx context.Context) error {
+	source := b.options.Source
+	root, err := b.contextDir(ctx)
+	if err != nil {
+		return failure.New("build", b.subject, "context: %w", err)
+	}
+	if source.Contents != "" {
+		return b.keep("Containerfile", strings.NewReader(source.Contents))
+	}
+	if len(source.Containerfiles) == 0 {
+		found, err := discover(root)
+		if err != nil {
+			return failure.New("build", b.subject, "%w", err).
+				WithHint(`name it: containerfile = "…"; or give the instructions: contents = "…"`)
+		}
+		return b.containerfile(found)
+	}
+	for _, file := range source.Containerfiles {
+		switch {
+		case file.Name == "-":
+			err = b.keep("Containerfile", os.Stdin)
+		case isURL(file.Name):
+			err = b.fetch(ctx, file.Name)
+		default:
+			at := file.Source
+			inContext := Source{root.Root, path.Join(root.Path, file.Name)}
+			if !isThere(at) && !filepath.IsAbs(file.Name) && isThere(inContext) {
+				at = inContext
+			}
+			err = b.containerfile(at)
+		}
+		if err != nil {
+			return failure.New("build", file.Name, "%w", err)
+		}
+	}
+	return nil
+}
+
+func isThere(s Source) bool {
+	at, err := s.Resolve()
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(at)
+	return err == nil
+}
+
+// contextDir finds the context's directory, and returns it as a source: what is fetched is a tree that no link leads out
+// of, as a mount is.
+func (b *build) contextDir(ctx context.Context) (Source, error) {
+	source := b.options.Source
+	switch {
+	case source.Context != nil:
+		at, err := source.Context.Resolve()
+		if err != nil {
+			return Source{}, err
+		}
+		info, err := os.Stat(at)
+		if err != nil {
+			return Source{}, err
+		}
+		if !info.IsDir() {
+			return Source{}, fmt.Errorf("%s is not a directory", at)
+		}
+		// As buildah does; for what is below a mount it changes nothing any more.
+		b.context, err = filepath.EvalSymlinks(at)
+		return *source.Context, err
+	case source.URL != "":
+		dir, below, err := b.download(ctx, source.URL)
+		b.context = filepath.Join(dir, below)
+		return Source{b.context, "/"}, err
+	}
+	b.context = b.inDir("context")
+	return Source{b.context, "/"}, os.Mkdir(b.context, 0o700)
+}
+
+// download has the library fetch a context. It knows no context of Go's: what is cancelled ends with the process.
+func (b *build) download(ctx context.Context, url string) (dir, below string, err error) {
+	before := descendants(os.Getpid())
+	defer killWhenCancelled(ctx, before)()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		dir, below, err = define.TempDirForURL(b.dir, "fetched-", url)
+	}()
+	select {
+	case <-done:
+		return dir, below, err
+	case <-ctx.Done():
+		return "", "", context.Cause(ctx)
+	}
+}
+
+// discover finds the Containerfile of a context.
+func discover(root Source) (Source, error) {
+	for _, name := range []string{"Containerfile", "Dockerfile"} {
+		if at := (Source{root.Root, path.Join(root.Path, name)}); isThere(at) {
+			return at, nil
+		}
+	}
+	return Source{}, errors.New("the context has neither a Containerfile nor a Dockerfile")
+}
+
+// containerfile adds a file of instructions. One that lies below a mount, or in what was fetched, is copied: the library
+// would follow its links, and those of the ignore file beside it, as the host does.
+func (b *build) containerfile(at Source) error {
+	if at.Root == "/" {
+		info, err := os.Stat(at.host())
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			return errors.New("is a directory")
+		}
+		b.containerfiles = append(b.containerfiles, at.host())
+		return nil
+	}
+	tree, err := rootfs.Open(at.Root)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	text, err := tree.ReadFile(at.Path, maxContainerfile)
+	if err != nil {
+		return err
+	}
+	if b.options.Source.IgnoreFile == "" {
+		for _, suffix := range []string{".containerignore", ".dockerignore"} {
+			if _, err := tree.Stat(at.Path + suffix); err != nil {
+				continue
+			}
+			if b.options.Source.IgnoreFile, err = (Source{at.Root, at.Path + suffix}).Resolve(); err != nil {
+				return err
+			}
+		}
+	}
+	return b.keep(path.Base(at.Path), strings.NewReader(string(text)))
+}
+
+// fetch adds a file of instructions from a URL.
+func (b *build) fetch(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answers %s", response.Status)
+	}
+	return b.keep(path.Base(request.URL.Path), response.Body)
+}
+
+// keep adds a file of instructions that has no place of its own on the host. Its name only matters for its ending.
+func (b *build) keep(name string, text io.Reader) error {
+	if name == "." || name == "/" {
+		name = "Containerfile"
+	}
+	dir, err := os.MkdirTemp(b.dir, "containerfile-")
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(file, io.LimitReader(text, maxContainerfile+1))
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if n == 0 {
+		return errors.New("is empty")
+	} else if n > maxContainerfile {
+		return fmt.Errorf("is larger than %d MiB", maxContainerfile>>20)
+	}
+	b.containerfiles = append(b.containerfiles, file.Name())
+	return nil
+}
+
+// arguments returns the build arguments, those of files first.
+func (b *build) arguments() (map[string]string, error) {
+	args := map[string]string{}
+	set := func(line string) {
+		name, value, given := strings.Cut(line, "=")
+		if !given {
+			if value, given = b.run.environment(name); !given {
+				delete(args, name)
+				return
+			}
+		}
+		args[name] = value
+	}
+	for _, file := range b.options.Source.ArgFiles {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, failure.New("build", b.subject, "build_arg_file: %w", err)
+		}
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if line != "" && line[0] != '#' {
+				set(line)
+			}
+		}
+	}
+	for _, line := range b.options.Source.Args {
+		set(line)
+	}
+	return args, nil
+}
+
+// environment returns a variable of the environment that rlbuild was started with.
+func (b *Builder) environment(name string) (value string, set bool) {
+	for _, line := range b.options.Env {
+		if key, value, _ := strings.Cut(line, "="); key == name {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// variables returns the image's variables. Those without a value are taken from the environment, as many as are set there;
+// "LC_*" is all that begin so.
+func (b *build) variables() []string {
+	var lines []string
+	for _, line := range b.options.Source.Env {
+		if strings.Contains(line, "=") {
+			lines = append(lines, line)
+			continue
+		}
+		prefix, pattern := strings.CutSuffix(line, "*")
+		if !pattern {
+			prefix = line + "="
+		}
+		for _, set := range b.run.options.Env {
+			if strings.HasPrefix(set, prefix) {
+				lines = append(lines, set)
+			}
+		}
+	}
+	return lines
+}
+
+// contexts returns the further contexts.
+func (b *build) contexts() (map[string]*define.AdditionalBuildContext, error) {
+	all := map[string]*define.AdditionalBuildContext{}
+	for name, extra := range b.options.Source.Contexts {
+		refused := func(err error) error {
+			return failure.New("build", b.subject, "build_context %q: %w", name, err)
+		}
+		if extra.Source == nil {
+			parsed, err := parse.GetAdditionalBuildContext(extra.Text)
+			if err != nil {
+				return nil, refused(err)
+			}
+			all[name] = &parsed
+			continue
+		}
+		at, err := extra.Source.Resolve()
+		if err == nil {
+			_, err = os.Stat(at)
+		}
+		var missing *fs.PathError
+		if errors.As(err, &missing) {
+			err = fmt.Errorf("%s: %w", extra.Source.host(), missing.Err)
+		}
+		if err != nil {
+			return nil, refused(err)
+		}
+		all[name] = &define.AdditionalBuildContext{Value: at}
+	}
+	return all, nil
+}
