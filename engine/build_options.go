@@ -135,9 +135,6 @@ func (o *BuildOptions) check() error {
 	return nil
 }
 
-// signs reports whether a key is named to sign with.
-func (p Protection) signs() bool { return p.SignBy != "" || p.SigstoreKey != "" }
-
 // translate says all options in the library's words.
 func (b *build) translate() (err error) {
 	o, l := &b.options, &b.library

@@ -116,7 +116,7 @@ func (b *build) sources(ctx context.Context) error {
 			err = b.fetch(ctx, file.Name)
 		default:
 			at := file.Source
-			inContext := Source{root.Root, path.Join(root.Path, file.Name)}
+			inContext := Source{Root: root.Root, Path: path.Join(root.Path, file.Name)}
 			if !isThere(at) && !filepath.IsAbs(file.Name) && isThere(inContext) {
 				at = inContext
 			}
@@ -161,10 +161,10 @@ func (b *build) contextDir(ctx context.Context) (Source, error) {
 	case source.URL != "":
 		dir, below, err := b.download(ctx, source.URL)
 		b.context = filepath.Join(dir, below)
-		return Source{b.context, "/"}, err
+		return Source{Root: b.context, Path: "/"}, err
 	}
 	b.context = b.inDir("context")
-	return Source{b.context, "/"}, os.Mkdir(b.context, 0o700)
+	return Source{Root: b.context, Path: "/"}, os.Mkdir(b.context, 0o700)
 }
 
 // download has the library fetch a context. It knows no context of Go's: what is cancelled ends with the process.
@@ -187,7 +187,7 @@ func (b *build) download(ctx context.Context, url string) (dir, below string, er
 // discover finds the Containerfile of a context.
 func discover(root Source) (Source, error) {
 	for _, name := range []string{"Containerfile", "Dockerfile"} {
-		if at := (Source{root.Root, path.Join(root.Path, name)}); isThere(at) {
+		if at := (Source{Root: root.Root, Path: path.Join(root.Path, name)}); isThere(at) {
 			return at, nil
 		}
 	}
@@ -222,7 +222,7 @@ func (b *build) containerfile(at Source) error {
 			if _, err := tree.Stat(at.Path + suffix); err != nil {
 				continue
 			}
-			if b.options.Source.IgnoreFile, err = (Source{at.Root, at.Path + suffix}).Resolve(); err != nil {
+			if b.options.Source.IgnoreFile, err = (Source{Root: at.Root, Path: at.Path + suffix}).Resolve(); err != nil {
 				return err
 			}
 		}
