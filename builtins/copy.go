@@ -205,12 +205,12 @@ func (c *call) copyContext(from *engine.CopyFrom) (dir, ignore *engine.Source, e
 		}
 		dir = &engine.Source{Path: name}
 	} else if given {
-		if dir, err = c.sourceOf(value); err != nil {
+		if dir, err = c.copyPlace(value); err != nil {
 			return nil, nil, err
 		}
 	}
 	if value, given := c.values["ignorefile"]; given {
-		ignore, err = c.sourceOf(value)
+		ignore, err = c.copyPlace(value)
 	}
 	return dir, ignore, err
 }
@@ -268,7 +268,7 @@ func (c *call) copySource(value starlark.Value, o *engine.CopyOptions) (*engine.
 	case o.Context != nil && isText && !filepath.IsAbs(text):
 		return &engine.Source{Path: text}, nil
 	}
-	return c.sourceOf(value)
+	return c.copyPlace(value)
 }
 
 // inFrom returns the name that an argument has in the container or image that is copied from.
@@ -283,20 +283,19 @@ func (c *call) inFrom(value starlark.Value, from *engine.CopyFrom) (string, erro
 	return p.name, nil
 }
 
-// sourceOf returns the place of a path argument. "/./", which a clean path has no room for, stays.
-func (c *call) sourceOf(value starlark.Value) (*engine.Source, error) {
+// copyPlace is sourceOf for what is copied. "/./", which a clean path has no room for, stays.
+func (c *call) copyPlace(value starlark.Value) (*engine.Source, error) {
 	text, _ := starlark.AsString(value)
 	above, below, pivot := strings.Cut(text, "/./")
 	if pivot {
 		value = starlark.String(above + "/")
 	}
-	p := c.place(value)
-	if _, err := p.files(); err != nil {
+	s, err := c.sourceOf(value)
+	if err != nil {
 		return nil, err
 	}
-	s := &engine.Source{Root: p.root, Path: p.name}
 	if pivot {
-		s.Path = p.name + "/./" + below
+		s.Path += "/./" + below
 	}
-	return s, nil
+	return &s, nil
 }
