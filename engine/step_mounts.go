@@ -399,9 +399,14 @@ func (c *Container) libraryMounts(ctx context.Context, way *Isolation, o RunOpti
 	return m, nil
 }
 
-// ended releases the mounts of a step that ended with err.
+// ended releases the mounts of a step that ended with err, and removes what they needed in the root: the next step may need
+// a file where this one needed a directory.
 func (m *stepMounts) ended(title string, err error) error {
-	if released := m.release(); released != nil {
+	released := m.release()
+	if len(m.shown) > 0 {
+		released = errors.Join(released, m.c.tidy())
+	}
+	if released != nil {
 		return errors.Join(err, explain("", title, released))
 	}
 	return err
