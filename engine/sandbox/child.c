@@ -18,10 +18,12 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 // Newer than some of the headers this is compiled with. The numbers are the same on every architecture Go has, but for
@@ -42,6 +44,9 @@
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
 #endif
@@ -56,6 +61,9 @@ enum {
 	K_MS_PRIVATE = 1 << 18, K_MS_SLAVE = 1 << 19, K_MS_REC = 1 << 14, K_MNT_DETACH = 2,
 	K_KEYCTL_JOIN_SESSION_KEYRING = 1,
 };
+
+// Where arrange puts descriptors: behind the three streams, those of ours.
+enum { REPORT = 3, USERS, TERMINAL, DESCRIPTORS };
 
 struct k_open_how { uint64_t flags, mode, resolve; };
 struct k_mount_attr { uint64_t attr_set, attr_clr, propagation, userns_fd; };
@@ -199,10 +207,11 @@ static int write_all(int fd, const char *content, size_t length)
 }
 
 // Makes a file in the stage, and returns a mount of it.
-static int stage_file(int stage, const struct op *o)
+static int stage_file(const struct step *s, int stage, const struct op *o)
 {
 	int fd = openat(stage, o->source, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || write_all(fd, o->content, o->length) < 0 || fchmod(fd, o->mode) < 0)
+	if (fd < 0 || write_all(fd, o->content, o->length) < 0 || fchown(fd, s->root_uid, s->root_gid) < 0 ||
+	    fchmod(fd, o->mode) < 0)
 		return -1;
 	close(fd);
 	return clone_tree(stage, o->source, o->attributes);
@@ -233,7 +242,7 @@ static int do_stage(int *places, const struct op *o)
 }
 
 // Makes what is to be mounted on an operation's target. Returns a mount, or -1.
-static int make_mount(const int *places, const struct op *o, int target)
+static int make_mount(const struct step *s, const int *places, const struct op *o, int target)
 {
 	switch (o->kind) {
 	case OP_MOUNT:
@@ -241,7 +250,7 @@ static int make_mount(const int *places, const struct op *o, int target)
 	case OP_BIND:
 		return clone_tied(AT_FDCWD, o->source, o->attributes, o->propagation ? o->propagation : K_MS_PRIVATE);
 	case OP_FILE:
-		return stage_file(places[IN_STAGE], o);
+		return stage_file(s, places[IN_STAGE], o);
 	case OP_READONLY:
 		return clone_tree(target, "", o->attributes);
 	}
@@ -249,7 +258,7 @@ static int make_mount(const int *places, const struct op *o, int target)
 	return -1;
 }
 
-static int do_operation(int *places, const struct op *o)
+static int do_operation(const struct step *s, int *places, const struct op *o)
 {
 	int fd;
 	switch (o->kind) {
@@ -279,7 +288,7 @@ static int do_operation(int *places, const struct op *o)
 			return -1;
 		return close(target);
 	}
-	int mount = make_mount(places, o, target);
+	int mount = make_mount(s, places, o, target);
 	if (mount < 0 || attach(mount, target) < 0)
 		return -1;
 	close(target);
@@ -352,6 +361,45 @@ static int enter_root(const struct step *s, int *places)
 	return close(at);
 }
 
+static int send_descriptor(int socket, int fd)
+{
+	char none = 0;
+	struct iovec io = { &none, 1 };
+	union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof fd)]; } control = { 0 };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	return sendmsg(socket, &m, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+// Makes a terminal of the step's own instance of devpts its controlling one, its three streams and
+// its console, as OCI runtimes do. The
+// other end goes to the parent alone.
+static int take_terminal(const struct step *s, const int *places)
+{
+	struct winsize size = { .ws_row = s->rows, .ws_col = s->columns };
+	int unlocked = 0;
+	int master = openat(places[IN_DEV], "pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
+		return -1;
+	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0 || fchown(slave, s->terminal_uid, -1) < 0 || ioctl(slave, TIOCSCTTY, 0) < 0)
+		return -1;
+	int console = openat(places[IN_DEV], "console", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int mount = clone_tree(slave, "", K_MOUNT_ATTR_NOSUID | K_MOUNT_ATTR_NOEXEC);
+	if (console < 0 || mount < 0 || attach(mount, console) < 0 || close(console) < 0 || close(mount) < 0)
+		return -1;
+	for (int i = 0; i < 3; i++)
+		if (dup3(slave, i, 0) < 0)
+			return -1;
+	if (send_descriptor(TERMINAL, master) < 0 || close(master) < 0)
+		return -1;
+	return close(slave);
+}
+
 // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and goes.
 static int leave_old_root(int root)
 {
@@ -416,19 +464,23 @@ static void reset_signals(void)
 		syscall(SYS_rt_sigaction, n, &fallback, NULL, 8); // KILL and STOP refuse, and need none
 }
 
-// Puts the three standard streams on 0, 1, 2 and the report's pipe on 3, and closes everything else.
+// Puts the descriptors in their places and closes everything else.
 static int arrange(const struct step *s)
 {
-	int moved[4];
-	for (int i = 0; i < 4; i++) {
-		moved[i] = fcntl(i < 3 ? s->stdio[i] : s->report, F_DUPFD_CLOEXEC, 16);
-		if (moved[i] < 0)
+	const int given[DESCRIPTORS] = { s->stdio[0], s->stdio[1], s->stdio[2], s->report, s->users, s->terminal };
+	int moved[DESCRIPTORS];
+	for (int i = 0; i < DESCRIPTORS; i++) {
+		moved[i] = given[i] < 0 ? -1 : fcntl(given[i], F_DUPFD_CLOEXEC, 16);
+		if (given[i] >= 0 && moved[i] < 0)
 			return -1;
 	}
-	for (int i = 0; i < 4; i++)
-		if (dup3(moved[i], i, i == 3 ? O_CLOEXEC : 0) < 0)
+	for (int i = 0; i < DESCRIPTORS; i++) {
+		if (moved[i] < 0)
+			close(i); // EBADF is as good
+		else if (dup3(moved[i], i, i >= REPORT ? O_CLOEXEC : 0) < 0)
 			return -1;
-	return syscall(SYS_close_range, 4, ~0U, 0);
+	}
+	return syscall(SYS_close_range, DESCRIPTORS, ~0U, 0);
 }
 
 static void join(const struct step *s)
@@ -459,47 +511,53 @@ static void run(const struct step *s)
 	join(s);
 	if (arrange(s) < 0)
 		fail(s->report, AT_START, 0);
-	struct pollfd parent = { .fd = 3 };
+	struct pollfd parent = { .fd = REPORT };
 	if (poll(&parent, 1, 0) > 0 && parent.revents & POLLERR)
 		_exit(127); // it died before the signal was asked for
 	// Another session's keys are none of the step's business. Without quota for a keyring it keeps what buildah's
 	// rootless steps always keep.
 	syscall(SYS_keyctl, K_KEYCTL_JOIN_SESSION_KEYRING, NULL);
 	if (s->loopback && raise_loopback() < 0)
-		fail(3, AT_LOOPBACK, 0);
+		fail(REPORT, AT_LOOPBACK, 0);
 	if (enter_root(s, places) < 0)
-		fail(3, AT_ROOT, 0);
+		fail(REPORT, AT_ROOT, 0);
 	for (int i = 0; i < s->nops; i++)
-		if (do_operation(places, &s->ops[i]) < 0)
-			fail(3, AT_OPERATION, i);
-	if (leave_old_root(places[IN_ROOT]) < 0 || syscall(SYS_close_range, 4, ~0U, 0) < 0)
-		fail(3, AT_PIVOT, 0);
+		if (do_operation(s, places, &s->ops[i]) < 0)
+			fail(REPORT, AT_OPERATION, i);
+	if (s->terminal >= 0 && take_terminal(s, places) < 0)
+		fail(REPORT, AT_TERMINAL, 0);
+	if (leave_old_root(places[IN_ROOT]) < 0 || syscall(SYS_close_range, s->users >= 0 ? USERS + 1 : USERS, ~0U, 0) < 0)
+		fail(REPORT, AT_PIVOT, 0);
 	if (s->hostname && syscall(SYS_sethostname, s->hostname, strlen(s->hostname)) < 0)
-		fail(3, AT_HOSTNAME, 0);
+		fail(REPORT, AT_HOSTNAME, 0);
 	for (int i = 0; i < s->nlimits; i++) {
 		struct { uint64_t soft, hard; } both = { s->limits[i].soft, s->limits[i].hard };
 		if (syscall(SYS_prlimit64, 0, s->limits[i].resource, &both, NULL) < 0)
-			fail(3, AT_LIMITS, i);
+			fail(REPORT, AT_LIMITS, i);
 	}
+	// Last of what takes power over the namespaces: they stay the caller's, and in its own user namespace the step has none
+	// over them.
+	if (s->users >= 0 && (syscall(SYS_setns, USERS, CLONE_NEWUSER) < 0 || close(USERS) < 0))
+		fail(REPORT, AT_NAMESPACE, 0);
 	if (change_directory(s->directory) < 0)
-		fail(3, AT_DIRECTORY, 0);
+		fail(REPORT, AT_DIRECTORY, 0);
 	if (s->argv && check_program(s->argv[0]) < 0)
-		fail(3, AT_PROGRAM, 0);
+		fail(REPORT, AT_PROGRAM, 0);
 	// The filter comes before the capabilities go: without no_new_privs only CAP_SYS_ADMIN may load one. What follows it
 	// is among the calls that it allows.
 	if (drop_bounding(s->bounding) < 0)
-		fail(3, AT_CAPABILITIES, 0);
+		fail(REPORT, AT_CAPABILITIES, 0);
 	if (set_filter(s) < 0)
-		fail(3, AT_SECCOMP, 0);
+		fail(REPORT, AT_SECCOMP, 0);
 	if (become(s) < 0)
-		fail(3, AT_USER, 0);
+		fail(REPORT, AT_USER, 0);
 	syscall(SYS_umask, 022);
 	unsigned long none[2] = { 0 };
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, none, NULL, 8);
 	if (!s->argv)
 		_exit(0);
 	syscall(SYS_execve, s->argv[0], s->argv, s->envp);
-	fail(3, AT_EXEC, 0);
+	fail(REPORT, AT_EXEC, 0);
 }
 
 static int start(void *s)
@@ -520,10 +578,11 @@ int rlbuild_sandbox_start(struct step *s)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, all, before, 8);
 	// This thread sleeps until the child has executed its program or is gone, as after vfork(2), and so the child may use
 	// this process's memory: to copy and then drop Go's page tables would take longer than all else here. But not a child
-	// that changes its user: that makes the memory undumpable (commit_creds in the kernel), and with it this process,
-	// which would then be a stranger to its own /proc. Nor one that others see, in the pid namespace that it shares.
+	// that changes its user or user namespace: that makes the memory undumpable (commit_creds in the kernel), and with it
+	// this process, which would then be a stranger to its own /proc. Nor one that others see, in the pid namespace that it
+	// shares.
 	int flags = s->namespaces | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD;
-	if (s->uid == 0 && s->gid == 0 && s->namespaces & CLONE_NEWPID)
+	if (s->uid == 0 && s->gid == 0 && s->users < 0 && s->namespaces & CLONE_NEWPID)
 		flags |= CLONE_VM;
 	int pid = clone(start, stack + STACK, flags, s, &s->pid);
 	int error = errno;

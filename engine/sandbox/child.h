@@ -50,8 +50,8 @@ enum join { JOIN_NETWORK, JOIN_IPC, JOIN_UTS, JOIN_CGROUP, JOINS };
 
 // The phases of the set-up, for reports.
 enum phase {
-	AT_START, AT_JOIN, AT_LOOPBACK, AT_ROOT, AT_OPERATION, AT_PIVOT, AT_HOSTNAME, AT_LIMITS, AT_DIRECTORY, AT_PROGRAM,
-	AT_CAPABILITIES, AT_SECCOMP, AT_USER, AT_EXEC,
+	AT_START, AT_JOIN, AT_LOOPBACK, AT_ROOT, AT_OPERATION, AT_TERMINAL, AT_PIVOT, AT_HOSTNAME, AT_LIMITS, AT_NAMESPACE,
+	AT_DIRECTORY, AT_PROGRAM, AT_CAPABILITIES, AT_SECCOMP, AT_USER, AT_EXEC,
 };
 
 // What the child writes, once, when it fails.
@@ -69,6 +69,11 @@ struct step {
 	int namespaces;   // CLONE_NEW* of those that are new
 	int joins[JOINS]; // descriptors of those to join, or -1
 	int loopback;     // the network is new: its loopback interface is raised
+	int users;    // user namespace to join when all is set up, or -1
+	int terminal; // socket that gets the master end of the step's terminal, or -1: it has none
+	unsigned short rows, columns;  // of the terminal
+	uint32_t terminal_uid;         // its owner
+	uint32_t root_uid, root_gid;   // owner of what is made for the step: its root, as this user namespace has it
 	const struct op *ops;
 	int nops;
 	const char *hostname; // NULL: it is another's
@@ -79,7 +84,7 @@ struct step {
 	char *const *envp;
 	uint32_t uid, gid;
 	const uint32_t *groups;
-	int ngroups; // -1: setgroups(2) is denied in this user namespace
+	int ngroups; // -1: they stay as they are
 	uint64_t bounding, permitted; // capability sets, a bit each
 	const void *filter; // struct sock_filter[]
 	unsigned short nfilter; // 0: no filter

@@ -33,7 +33,8 @@
 //     host's, or others to join, which gives the step what is in them. A step among the host's processes sees rlbuild's
 //     own in /proc, shares no memory with it, and with the default capabilities can't trace it. The user namespace is the
 //     caller's, as with buildah: the step's root is the calling user with his sub-IDs, and is kept from using that by
-//     what follows.
+//     what follows. A step with a user namespace of its own joins it when all is set up: the other namespaces stay the
+//     caller's, so that no capability it has there gives it power over its mounts, its name or its network. (run)
 //   - Devices that the caller lists are bound into the step's own /dev, where no name is the image's to choose.
 //   - Capabilities are those the caller lists, in the bounding set for good, and none but for uid 0. With the default list
 //     nothing can be mounted, no namespace entered, no device made, no process outside traced.
@@ -42,8 +43,14 @@
 //     programs that builds use.
 //   - /proc/sys and its siblings are read-only, what leaks about the host is masked, /sys is read-only in depth. The root is
 //     mounted without devices: a device node in an image stays inert.
-//   - The step has no controlling terminal (setsid), so TIOCSTI has none to type into; it dies with the thread that made
-//     it; it has a session keyring of its own if the user's quota of keys allows.
+//   - The step has no controlling terminal (setsid), so TIOCSTI has none to type into; or one of its own, in an instance of
+//     devpts that nobody else mounts, so that TIOCSTI types to itself. The other end is rlbuild's alone, and what comes out of
+//     there is for rlbuild to show or to neutralise. (take_terminal)
+//   - Its input is a pipe or that terminal, never a file of the host, which the step's root, who is the user, could open
+//     anew for writing; the caller sees to that.
+//   - It dies with the thread that made it; it has a session keyring of its own if the user's quota of keys allows.
+//   - Its supplementary groups are those the caller lists, or by express wish the user's own, by which it reaches what these
+//     groups may reach of what is mounted in its root. (become)
 //   - Signal handlers and mask are the defaults, the umask is 022, limits are set to what the caller says.
 //
 // What is not held: the kernel's own errors, and use of CPU, memory and disk beyond setrlimit(2), as for every rootless

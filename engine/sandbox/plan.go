@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -172,7 +173,9 @@ func (s *Step) planSys() []operation {
 }
 
 func (s *Step) planDev() []operation {
-	ops := []operation{{kind: opMount, source: "tmpfs", target: "/dev", options: devOption,
+	uid, gid := s.hostID(0, 0)
+	owner := fmt.Sprintf(",uid=%d,gid=%d", uid, gid)
+	ops := []operation{{kind: opMount, source: "tmpfs", target: "/dev", options: devOption + owner,
 		attributes: noSuid | unix.MOUNT_ATTR_STRICTATIME, keep: inDev}}
 	made := map[string]bool{}
 	for _, d := range s.Devices {
@@ -192,10 +195,10 @@ func (s *Step) planDev() []operation {
 		}
 	}
 	ops = append(ops, directory("pts", made)...)
-	ops = append(ops, operation{kind: opMount, place: inDev, source: "devpts", target: "pts", options: ptsOptions(),
+	ops = append(ops, operation{kind: opMount, place: inDev, source: "devpts", target: "pts", options: s.ptsOptions(),
 		attributes: noSuid | noExec})
 	for _, m := range []struct{ kind, name, options string }{
-		{"tmpfs", "shm", "mode=1777,size=" + cmp.Or(s.ShmSize, shmSize)}, {"mqueue", "mqueue", ""},
+		{"tmpfs", "shm", "mode=1777,size=" + cmp.Or(s.ShmSize, shmSize) + owner}, {"mqueue", "mqueue", ""},
 	} {
 		o := operation{kind: opMount, place: inDev, source: m.kind, target: m.name, options: m.options, attributes: noAccess}
 		if s.IPC.Host {
@@ -237,10 +240,11 @@ func directory(name string, made map[string]bool) []operation {
 }
 
 // ptsOptions leave the group of terminals out where that group isn't mapped: devpts would refuse it.
-func ptsOptions() string {
+func (s *Step) ptsOptions() string {
 	options := "newinstance,ptmxmode=0666,mode=0620"
-	if data, err := os.ReadFile("/proc/self/gid_map"); err == nil && maps(data, ttyGroup) {
-		options += ",gid=" + strconv.Itoa(ttyGroup)
+	_, group := s.hostID(0, ttyGroup)
+	if data, err := os.ReadFile("/proc/self/gid_map"); err == nil && group != 0 && maps(data, uint64(group)) {
+		options += fmt.Sprintf(",gid=%d", group)
 	}
 	return options
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Step is one command to run in a root file system. Everything in it is the caller's decision but what only the kernel
@@ -37,7 +39,9 @@ type Step struct {
 	Masked   []string // not readable
 	ReadOnly []string // below /proc and /sys: not writable
 
-	Stdin, Stdout, Stderr *os.File
+	Stdin, Stdout, Stderr *os.File // nil with a terminal
+	Terminal              *Terminal
+	Users                 *UserNamespace // nil is the caller's own
 }
 
 // Namespace is which one of its kind a step is in. The zero value is a new one.
@@ -48,11 +52,25 @@ type Namespace struct {
 
 func (n Namespace) isNew() bool { return !n.Host && n.Join == nil }
 
-// User is who a step runs as. The IDs are those of the caller's user namespace.
+// User is who a step runs as. The IDs are those of the user namespace that the step runs in.
 type User struct {
-	UID, GID uint32
-	Groups   []uint32 // supplementary ones, GID not implied
-	Home     string
+	UID, GID   uint32
+	Groups     []uint32 // supplementary ones, GID not implied
+	KeepGroups bool     // the caller's own supplementary groups instead, whether mapped or not
+	Home       string
+}
+
+// Terminal is a pseudo-terminal that a step has for its three streams, in a /dev/pts that nobody else sees.
+type Terminal struct {
+	Size   *unix.Winsize
+	Opened func(master *os.File) // called with the other end, which it closes, when the program is executed
+}
+
+// UserNamespace is one that a step runs in, below the caller's own.
+type UserNamespace struct {
+	File *os.File // of /proc/PID/ns/user
+	// What IDs of it are in the caller's. What is made for the step belongs to its root.
+	HostID func(uid, gid uint32) (hostUID, hostGID uint32)
 }
 
 // Limit is one of setrlimit(2)'s.

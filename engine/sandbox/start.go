@@ -40,9 +40,15 @@ func (s *Step) run(ctx context.Context) (*os.ProcessState, error) {
 	}
 	defer reports.Close()
 	ops := s.plan()
-	pid, err := s.start(ctx, ops, report)
-	report.Close()
+	masters, master, err := s.terminalSocket()
 	if err != nil {
+		return nil, errors.Join(err, report.Close())
+	}
+	pid, err := s.start(ctx, ops, report, master)
+	report.Close()
+	terminal := receive(masters, master)
+	if err != nil {
+		closeAll(terminal)
 		return nil, err
 	}
 	process, err := os.FindProcess(pid) // holds a pidfd where there is one; unreaped, the pid can't be another's
@@ -51,6 +57,11 @@ func (s *Step) run(ctx context.Context) (*os.ProcessState, error) {
 	}
 	defer context.AfterFunc(ctx, func() { _ = process.Kill() })() // ended in the meantime is as good
 	failed, reportErr := readReport(reports)
+	if terminal != nil && failed == nil {
+		s.Terminal.Opened(terminal)
+	} else {
+		closeAll(terminal)
+	}
 	state, err := process.Wait()
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the step: %w", err)
@@ -62,6 +73,65 @@ func (s *Step) run(ctx context.Context) (*os.ProcessState, error) {
 		return nil, s.explain(ops, failed)
 	}
 	return state, nil
+}
+
+// descriptor returns a file's number, -1 for none.
+func descriptor(f *os.File) C.int {
+	if f == nil {
+		return -1
+	}
+	return C.int(f.Fd())
+}
+
+// hostID returns what IDs of the step are in the caller's user namespace.
+func (s *Step) hostID(uid, gid uint32) (hostUID, hostGID uint32) {
+	if s.Users == nil {
+		return uid, gid
+	}
+	return s.Users.HostID(uid, gid)
+}
+
+// terminalSocket returns a pair of sockets by which the child can send its terminal's master end; nil for a step without.
+func (s *Step) terminalSocket() (receiver, sender *os.File, err error) {
+	if s.Terminal == nil {
+		return nil, nil, nil
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a socket for the step's terminal: %w", err)
+	}
+	return os.NewFile(uintptr(pair[0]), "terminals"), os.NewFile(uintptr(pair[1]), "terminals"), nil
+}
+
+// receive returns the master end that the child has sent, if it has, and closes both sockets. The child has executed its
+// program by now, or is gone.
+func receive(receiver, sender *os.File) *os.File {
+	if receiver == nil {
+		return nil
+	}
+	defer closeAll(receiver, sender)
+	control := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(int(receiver.Fd()), make([]byte, 1), control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:n])
+	if err != nil || len(messages) != 1 {
+		return nil
+	}
+	descriptors, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(descriptors) != 1 {
+		return nil
+	}
+	return os.NewFile(uintptr(descriptors[0]), "terminal")
+}
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
 }
 
 // readReport waits until the child has executed its program, or failed to, or was killed.
@@ -94,6 +164,8 @@ func (s *Step) explain(ops []operation, r *C.struct_report) error {
 		e.Doing = "mounting the root " + s.Root
 	case C.AT_OPERATION:
 		e.Doing = ops[r.index].doing
+	case C.AT_TERMINAL:
+		e.Doing = "making its terminal"
 	case C.AT_PIVOT:
 		e.Doing = "leaving the host's root"
 	case C.AT_HOSTNAME:
@@ -101,6 +173,8 @@ func (s *Step) explain(ops []operation, r *C.struct_report) error {
 	case C.AT_LIMITS:
 		l := s.Limits[r.index]
 		e.Doing = fmt.Sprintf("setting resource limit %d to %d:%d", l.Resource, l.Soft, l.Hard)
+	case C.AT_NAMESPACE:
+		e.Doing = "joining the user namespace"
 	case C.AT_DIRECTORY:
 		e.Doing = "changing to the working directory " + s.Dir
 	case C.AT_PROGRAM, C.AT_EXEC:
@@ -116,7 +190,7 @@ func (s *Step) explain(ops []operation, r *C.struct_report) error {
 }
 
 // start makes the child and returns its pid when it executes its program or has ended. The report is in the pipe then.
-func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int, error) {
+func (s *Step) start(ctx context.Context, ops []operation, report, master *os.File) (int, error) {
 	for _, text := range append(append([]string{s.Root, s.Stage, s.Dir, s.Hostname}, s.Args...), s.Env...) {
 		if strings.ContainsRune(text, 0) {
 			return 0, fmt.Errorf("%q holds a NUL byte", text)
@@ -131,9 +205,21 @@ func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int
 	c := (*C.struct_step)(m.alloc(C.sizeof_struct_step))
 	c.root, c.directory = m.text(s.Root), m.text(s.Dir)
 	for i, f := range []*os.File{s.Stdin, s.Stdout, s.Stderr} {
-		c.stdio[i] = C.int(f.Fd())
+		if s.Terminal != nil {
+			f = master // only a place to be taken
+		}
+		c.stdio[i] = descriptor(f)
 	}
-	c.report = C.int(report.Fd())
+	c.report, c.terminal, c.users = descriptor(report), descriptor(master), -1
+	if s.Terminal != nil {
+		c.rows, c.columns = C.ushort(s.Terminal.Size.Row), C.ushort(s.Terminal.Size.Col)
+	}
+	owner, _ := s.hostID(s.User.UID, 0)
+	rootUID, rootGID := s.hostID(0, 0)
+	c.terminal_uid, c.root_uid, c.root_gid = C.uint32_t(owner), C.uint32_t(rootUID), C.uint32_t(rootGID)
+	if s.Users != nil {
+		c.users = descriptor(s.Users.File)
+	}
 	s.chooseNamespaces(c)
 	if s.UTS.isNew() {
 		c.hostname = m.text(s.Hostname)
@@ -144,7 +230,7 @@ func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int
 		c.argv, c.envp = m.texts(s.Args), m.texts(s.Env)
 	}
 	c.uid, c.gid, c.ngroups = C.uint32_t(s.User.UID), C.uint32_t(s.User.GID), -1
-	if canSetGroups() {
+	if canSetGroups() && !s.User.KeepGroups {
 		c.groups, c.ngroups = m.groups(s.User.Groups), C.int(len(s.User.Groups))
 	}
 	c.bounding = C.uint64_t(bounding)
@@ -166,6 +252,7 @@ func (s *Step) start(ctx context.Context, ops []operation, report *os.File) (int
 	finished()
 	runtime.KeepAlive(s)
 	runtime.KeepAlive(report)
+	runtime.KeepAlive(master)
 	if pid < 0 {
 		return 0, &Error{Doing: "making the step's namespaces", Err: err.(syscall.Errno)}
 	}

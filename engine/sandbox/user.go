@@ -48,11 +48,9 @@ func LookupUser(files *rootfs.FS, text string) (User, error) {
 	}
 	if group != "" {
 		if u.GID, numeric = parseID(group); !numeric {
-			named := find(groups, 0, group)
-			if named == nil {
-				return User{}, fmt.Errorf("/etc/group has no group %q", group)
+			if u.GID, err = groupNamed(groups, group); err != nil {
+				return User{}, err
 			}
-			u.GID, _ = parseID(named[2])
 		}
 	}
 	u.Groups = []uint32{u.GID}
@@ -60,6 +58,27 @@ func LookupUser(files *rootfs.FS, text string) (User, error) {
 		u.Groups = append(u.Groups, memberships(groups, entry[0], u.GID)...)
 	}
 	return u, nil
+}
+
+// LookupGroup returns the ID of a group: a number as it is, a name from the root's own /etc/group.
+func LookupGroup(files *rootfs.FS, name string) (uint32, error) {
+	if id, numeric := parseID(name); numeric {
+		return id, nil
+	}
+	groups, err := entries(files, "etc/group", 4)
+	if err != nil {
+		return 0, err
+	}
+	return groupNamed(groups, name)
+}
+
+func groupNamed(groups [][]string, name string) (uint32, error) {
+	entry := find(groups, 0, name)
+	if entry == nil {
+		return 0, fmt.Errorf("/etc/group has no group %q", name)
+	}
+	id, _ := parseID(entry[2])
+	return id, nil
 }
 
 // memberships returns the groups that list a user as a member, but for his primary one.
