@@ -91,9 +91,9 @@ func readlinkat(dir *os.File, base string) (string, error) {
 	return string(buffer[:n]), nil
 }
 
-// ReadFile returns the content of the regular file that name leads to. A file of more than limit bytes is an error; a
-// limit of 0 or less is none. A pipe, device, socket or directory is refused without being opened.
-func (f *FS) ReadFile(name string, limit int64) ([]byte, error) {
+// OpenFile opens the regular file that name leads to for reading. The caller closes it. A pipe, device, socket or directory
+// is refused without being opened.
+func (f *FS) OpenFile(name string) (*os.File, error) {
 	handle, err := f.follow(name)
 	if err != nil {
 		return nil, failed("read", name, err)
@@ -102,6 +102,16 @@ func (f *FS) ReadFile(name string, limit int64) ([]byte, error) {
 	file, err := openRegular(handle, os.O_RDONLY)
 	if err != nil {
 		return nil, failed("read", name, err)
+	}
+	return file, nil
+}
+
+// ReadFile returns the content of the regular file that name leads to. A file of more than limit bytes is an error; a
+// limit of 0 or less is none. A pipe, device, socket or directory is refused without being opened.
+func (f *FS) ReadFile(name string, limit int64) ([]byte, error) {
+	file, err := f.OpenFile(name)
+	if err != nil {
+		return nil, err
 	}
 	defer file.Close()
 	reader := io.Reader(file)
