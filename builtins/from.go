@@ -28,7 +28,7 @@ from is a reserved word in Starlark, hence the underscore.`,
 		decryptionKey,
 		{name: "volume", kind: strings_, keyword: true, doc: `host directories that all steps find, as volume of run: "source:target[:options]"`},
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
-	}, platformParams, stepDefaultParams, accessParams),
+	}, platformParams, stepDefaultParams, userParams, accessParams),
 	gives: "a container: .id, .name, .image, .image_id, .builder",
 	example: `empty = from_("scratch", name = "nothing-yet", format = "docker")
 print(empty.name)`,
@@ -51,7 +51,7 @@ from_("oci:example-from", authfile = "auth.json", cert_dir = "certs", creds = "u
     retry = 5, retry_delay = "1s")                        # all of it for registries`,
 		`path("packages").mkdir()
 builder = from_("scratch", volume = ["packages:/var/cache/packages:ro"])`,
-	}, stepDefaultExamples...),
+	}, slices.Concat(stepDefaultExamples, userExamples)...),
 	do: func(c *call) (starlark.Value, error) {
 		access, err := c.access()
 		if err != nil {
@@ -72,6 +72,7 @@ builder = from_("scratch", volume = ["packages:/var/cache/packages:ro"])`,
 			Access:         access,
 			Steps:          steps,
 			Volumes:        c.stringList("volume"),
+			Users:          c.users(),
 		}
 		if image, ok := c.values["image"].(*imageValue); ok {
 			if !image.image.Stored {

@@ -103,20 +103,22 @@ func textList(texts []string) *starlark.List {
 	return starlark.NewList(values)
 }
 
-// resultValue is what a command left: .code, .stdout, .stderr.
+// resultValue is what a command left: .code, .stdout, .stderr, .timed_out.
 type resultValue struct{ result *engine.Result }
 
 func (v *resultValue) String() string        { return fmt.Sprintf("result(code = %d)", v.result.Code) }
 func (v *resultValue) Type() string          { return "result" }
 func (v *resultValue) Freeze()               {}
-func (v *resultValue) Truth() starlark.Bool  { return v.result.Code == 0 }
+func (v *resultValue) Truth() starlark.Bool  { return starlark.Bool(v.result.Succeeded()) }
 func (v *resultValue) Hash() (uint32, error) { return 0, fmt.Errorf("unhashable: result") }
-func (v *resultValue) AttrNames() []string   { return []string{"code", "stderr", "stdout"} }
+func (v *resultValue) AttrNames() []string   { return []string{"code", "stderr", "stdout", "timed_out"} }
 func (v *resultValue) Attr(name string) (starlark.Value, error) {
 	var captured *output.Capture
 	switch name {
 	case "code":
 		return starlark.MakeInt(v.result.Code), nil
+	case "timed_out":
+		return starlark.Bool(v.result.TimedOut), nil
 	case "stdout":
 		captured = v.result.Stdout
 	case "stderr":

@@ -113,7 +113,7 @@ func (b *build) prepare(ctx context.Context) error {
 // do runs the build and cleans up after it.
 func (b *build) do(ctx context.Context) (*Built, error) {
 	title := "build " + b.subject
-	streams, err := b.run.startStreams(title, true)
+	streams, err := b.run.startStreams(title, streamOptions{epilogue: true})
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (b *build) do(ctx context.Context) (*Built, error) {
 	if b.options.LogFile != "" {
 		log, err := os.OpenFile(b.options.LogFile, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 		if err != nil {
-			streams.finish(title, nil)
+			_, _, _ = streams.finish(title, nil)
 			return nil, failure.New("build", b.subject, "logfile: %w", err)
 		}
 		defer log.Close()
@@ -132,7 +132,7 @@ func (b *build) do(ctx context.Context) (*Built, error) {
 		b.library.ReportWriter = nil
 	}
 	id, err := b.scanned(streams, func() (string, error) { return b.call(ctx) })
-	result, end := streams.finish(title, nil)
+	result, end, _ := streams.finish(title, nil) // nothing was typed to it
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
 	}

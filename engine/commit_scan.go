@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -111,25 +110,20 @@ func (s *scanning) run(
 	if c.builder.Isolation = isolation.kind; isolation.Kind == sandboxKind {
 		c.builder.Isolation = define.IsolationChroot // the library doesn't know the sandbox
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, fmt.Errorf("opening the scanner's standard input: %w", err)
-	}
-	defer null.Close()
-	streams, err := c.run.startStreams("scan "+c.name, false)
+	streams, err := c.run.startStreams("scan "+c.name, streamOptions{})
 	if err != nil {
 		return nil, err
 	}
 	before := descendants(os.Getpid())
 	finished := killWhenCancelled(ctx, before)
 	in, out, errs := os.Stdin, os.Stdout, os.Stderr
-	os.Stdin, os.Stdout, os.Stderr = null, streams.stdout, streams.stderr
+	os.Stdin, os.Stdout, os.Stderr = streams.stdin, streams.stdout, streams.stderr
 	o.SBOMScanOptions = []define.SBOMScanOptions{s.options}
 	results, err = c.builder.CommitResults(ctx, dest, o)
 	os.Stdin, os.Stdout, os.Stderr = in, out, errs
 	finished()
 	killSince(before)
-	streams.finish("scan", s.options.Commands)
+	_, _, _ = streams.finish("scan", s.options.Commands) // nothing was read
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, "scan")
 	} else if err != nil {

@@ -36,6 +36,7 @@ type Container struct {
 	hostsFile []byte                    // /etc/hosts of its last sandboxed step,
 	hostsKey  string                    // and what that was made of
 	pulledUp  []copier.EnsureParentPath // see notePulledUp
+	users     *sandbox.UserNamespace    // of its sandboxed steps, once it is needed; nil for rlbuild's own
 	targets   *sandbox.Targets          // left in the root by its sandboxed steps; nil for none
 	needed    []string                  // by the last of them
 	annotated bool                      // config has named annotations
@@ -71,6 +72,7 @@ type FromOptions struct {
 	Access         Access
 	Steps          StepDefaults
 	Volumes        []string // for all steps, as ParseVolume takes them
+	Users          UserOptions
 }
 
 // Scratch is the name of the image that has nothing in it.
@@ -118,6 +120,9 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		return nil, err
 	}
 	options.CommonBuildOpts.Volumes = volumes
+	if err := o.Users.set(&options); err != nil {
+		return nil, err
+	}
 	b.step("from_ " + o.Image)
 	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, options)
 	if err != nil {
@@ -249,6 +254,10 @@ func (c *Container) release() error {
 }
 
 func (c *Container) closeFiles() error {
+	if c.users != nil {
+		c.users.File.Close()
+		c.users = nil
+	}
 	if c.files == nil {
 		return nil
 	}

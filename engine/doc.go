@@ -12,8 +12,8 @@
 //     room: what it measures is what a user gets.
 //   - builtins turns Starlark calls into engine calls, one file per verb and one table of them. It must not know buildah,
 //     storage, flags or the environment.
-//   - engine does the verbs on containers and images, with buildah's library. It must not know Starlark, argv or the
-//     terminal.
+//   - engine does the verbs on containers and images, with buildah's library. It must not know Starlark or
+//     argv, and of the user's terminal no more than that steps can be connected to one it is given.
 //   - engine/script hosts the interpreter: load, print, cancel, backtrace. It must not know which verbs exist.
 //   - engine/rootless/rootlesstest enters the namespaces for test suites. It must not know what is tested.
 //   - engine/rootless enters the namespaces, or says why it can't. It must not know the store, images or scripts.

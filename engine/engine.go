@@ -26,6 +26,8 @@ type Options struct {
 	Dir string   // where relative host paths, names of archives and host commands start
 	Env []string // the environment of host commands, NAME=VALUE
 
+	Terminal *Terminal // the user's, for steps that get one; nil if there is none
+
 	Isolation    string // "sandbox", "oci", "rootless", "chroot", or "" for the best that works
 	Runtime      string // OCI runtime, a path or a name in PATH; "" tries the known ones
 	CommitMethod string // how images are committed: "fast", "library", or "" for the fast way where it can be
@@ -61,6 +63,7 @@ type Builder struct {
 	filters map[string]*sandbox.Filter // of steps, by their profile and capabilities
 	resolv  map[string][]byte          // /etc/resolv.conf of sandboxed steps, by what it is made of
 	slow    map[notDirect]bool         // why commits were left to the library; each is said once
+	cooked  func() error               // gives the user's terminal back its modes; nil if it has them
 
 	mu         sync.Mutex
 	netns      *heldNetwork // nil until a sandboxed step wants it
@@ -100,13 +103,13 @@ func New(options Options) (*Builder, error) {
 // Close ends the run: what its steps left running is killed, mounts are released and working containers deleted, newest
 // first, and the kept ones are named. All of it is tried; the errors are joined. It is safe to call twice.
 func (b *Builder) Close() error {
+	errs := []error{b.restoreTerminal()}
 	killSince(nil)
 	reap()
 	b.mu.Lock()
 	containers, captures, netns := b.containers, b.captures, b.netns
 	b.containers, b.captures, b.netns = nil, nil, nil
 	b.mu.Unlock()
-	var errs []error
 	for _, c := range slices.Backward(containers) {
 		switch {
 		case c.adopted != nil:

@@ -9,13 +9,17 @@ import (
 	"syscall"
 )
 
-// epilogueLine matches what the library's own helpers print on a step's standard error, after the step, to say how it
-// ended (chroot/run_common.go and run_common.go of buildah).
-var epilogueLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^(?:subprocess exited with status \d+` +
-		`|(?:subprocess|container) exited on (?P<signal>.+)` +
-		`|process (?:failed to start|exited) with error: (?P<error>.*))$`)
-})
+// epilogueText is what the library's own helpers print on a step's standard error, after the step, to say how it ended
+// (chroot/run_common.go and run_common.go of buildah). A terminal ends lines with "\r\n".
+const epilogueText = `(?:subprocess exited with status \d+` +
+	`|(?:subprocess|container) exited on (?P<signal>[^\r\n]+)` +
+	`|process (?:failed to start|exited) with error: (?P<error>[^\r\n]*))\r?`
+
+// epilogueLine matches a line of theirs, and epilogueEnd one behind something else in the same line.
+var (
+	epilogueLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^` + epilogueText + `$`) })
+	epilogueEnd  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(epilogueText + `\n$`) })
+)
 
 // epilogueStarts are the beginnings of those lines, by which an unfinished line is told apart.
 var epilogueStarts = []string{"subprocess exited ", "container exited on ", "process failed to start ", "process exited with error: "}
@@ -30,8 +34,9 @@ const maxEpilogue = 16 << 10
 // epilogue passes a command's standard error on, except for the library's last lines. A command may print the same
 // words: lines are only withheld as long as nothing else follows them.
 type epilogue struct {
-	next io.Writer
-	held []byte
+	next     io.Writer
+	held     []byte
+	terminal bool // a terminal's only stream: the step's last line may lack its end, and the first one of ours follows it
 }
 
 func (e *epilogue) Write(p []byte) (int, error) {
@@ -65,6 +70,9 @@ func (e *epilogue) cut() int {
 	for cut > 0 {
 		start := bytes.LastIndexByte(e.held[:cut-1], '\n') + 1
 		if !mayBeEpilogue(string(e.held[start:cut])) {
+			if glued := epilogueEnd().FindIndex(e.held[start:cut]); e.terminal && glued != nil {
+				cut = start + glued[0]
+			}
 			break
 		}
 		cut = start
@@ -89,6 +97,17 @@ func mayBeEpilogue(line string) bool {
 type ending struct {
 	signal syscall.Signal // that ended the command, or 0
 	reason string         // why the command could not be run, or ""
+}
+
+// and returns what two streams' lines say together.
+func (e ending) and(other ending) ending {
+	if other.signal != 0 {
+		e.signal = other.signal
+	}
+	if e.reason == "" {
+		e.reason = other.reason
+	}
+	return e
 }
 
 // end passes on what turned out to be no line of the library's, and returns what its lines say.

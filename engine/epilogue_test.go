@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -37,6 +38,27 @@ func TestEpilogue(t *testing.T) {
 			if end := e.end(); end != tc.end || passed.String() != tc.passed {
 				t.Errorf("%s, %d bytes at a time: passed %q, %+v; want %q, %+v", tc.name, step, passed.String(), end, tc.passed, tc.end)
 			}
+		}
+	}
+}
+
+// A terminal has one stream, in which the library's line may follow a line that the step left unfinished.
+func TestEpilogueAtTerminal(t *testing.T) {
+	for _, chunks := range [][]string{
+		{"done\r\nhalf a linesubprocess exited with status 3\r\n"},
+		{"done\r\nhalf a line", "subprocess exited with status 3\r\nsubprocess exited on killed\r\n"},
+		{"done\r\nhalf a linesubprocess exited with status 3\r\n", "subprocess exited on killed\r\n"},
+	} {
+		var printed strings.Builder
+		e := &epilogue{next: &printed, terminal: true}
+		for _, chunk := range chunks {
+			if _, err := e.Write([]byte(chunk)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.end()
+		if printed.String() != "done\r\nhalf a line" {
+			t.Errorf("%q: printed %q", chunks, printed.String())
 		}
 	}
 }

@@ -127,6 +127,10 @@ var causes = []cause{
 		},
 		hint: "give your user more sub-IDs in /etc/subuid and /etc/subgid; rlbuild doctor shows what you have.",
 	}, {
+		when: contains("not enough unused IDs in user namespace"),
+		why:  saying("not so many IDs are left for an automatic user namespace: each container of the store has its own"),
+		hint: "ask for less (userns = \"auto:size=…\"), remove containers, or give your user more sub-IDs; root needs those of a user called containers.",
+	}, {
 		when: func(err error, _ string) bool { return errors.Is(err, syscall.ENOSPC) },
 		why:  func(_ error, text string) error { return errors.New(strip(text)) },
 		hint: "free some space: the store and TMPDIR need room for the image and its layers.",

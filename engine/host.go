@@ -19,6 +19,7 @@ type HostOptions struct {
 	Shell string   // a line for /bin/sh
 	Dir   string   // working directory; "" is the run's
 	Env   []string // NAME=VALUE, on top of the environment rlbuild was started with
+	Process
 }
 
 // stopGrace is how long an interrupted host command has to end by itself.
@@ -35,7 +36,8 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	if err := b.tidy(); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	clock := newDeadline(ctx, o.Timeout, nil)
+	cmd := exec.CommandContext(clock.ctx, argv[0], argv[1:]...)
 	if cmd.Dir = o.Dir; cmd.Dir == "" {
 		cmd.Dir = b.options.Dir
 	}
@@ -44,20 +46,27 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = stopGrace
-	streams, err := b.startStreams(title, false)
+	streams, err := b.hostStreams(cmd, title, o.Process)
 	if err != nil {
+		clock.stop()
 		return nil, err
 	}
-	cmd.Stdout, cmd.Stderr = streams.stdout, streams.stderr
 	before := descendants(os.Getpid())
 	err = cmd.Run()
-	if ctx.Err() != nil {
+	late := clock.stop()
+	if ctx.Err() != nil || late {
 		killSince(before)
 	}
-	result, _ := streams.finish(title, argv)
-	if ctx.Err() != nil {
+	result, _, inputErr := streams.finish(title, argv)
+	switch {
+	case ctx.Err() != nil:
 		return nil, interrupted(ctx, title)
+	case late:
+		return result.ended(o.Process, late, 0), nil
+	case inputErr != nil:
+		return nil, explain("", title, inputErr)
 	}
+	result.ended(o.Process, late, 0)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -67,6 +76,30 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 		return nil, notStarted(title, cmd, err)
 	}
 	return result, nil
+}
+
+// hostStreams gives a host command its streams.
+func (b *Builder) hostStreams(cmd *exec.Cmd, title string, o Process) (*streams, error) {
+	if !o.Terminal {
+		streams, err := b.startStreams(title, streamOptions{input: o.Stdin})
+		if err == nil {
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = streams.stdin, streams.stdout, streams.stderr
+		}
+		return streams, err
+	}
+	master, slave, err := openTerminal(b.options.Terminal.size())
+	if err != nil {
+		return nil, explain("", title, err)
+	}
+	streams, err := b.startStreams(title, streamOptions{input: o.Stdin, terminal: ours})
+	if err != nil {
+		return nil, errors.Join(err, master.Close(), slave.Close())
+	}
+	streams.stdin = slave // closed with the command's ends of pipes
+	streams.attach(master)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = false, true, true // a session leads its group
+	return streams, nil
 }
 
 // notStarted explains why a host command could not be started.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,13 +82,58 @@ func readStat(pid int) (parent int, p process, ok bool) {
 	return parent, process{pid: pid, start: string(fields[19])}, err == nil
 }
 
+// signal sends a signal to the process if it still lives.
+func (p process) signal(number syscall.Signal) {
+	if _, now, ok := readStat(p.pid); ok && now == p {
+		_ = unix.Kill(p.pid, number) // gone in the meantime is as good
+	}
+}
+
 // killAll sends SIGKILL to those processes that still live.
 func killAll(processes []process) {
 	for _, p := range processes {
-		if _, now, ok := readStat(p.pid); ok && now == p {
-			_ = unix.Kill(p.pid, unix.SIGKILL) // gone in the meantime is as good
+		p.signal(unix.SIGKILL)
+	}
+}
+
+// deafTo tells whether a process is the first of a pid namespace and neither catches nor ignores a signal: the kernel
+// doesn't deliver it then (pid_namespaces(7)).
+func deafTo(p process, number syscall.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		return false
+	}
+	first, handled := false, false
+	for line := range bytes.Lines(status) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		fields := bytes.Fields(value)
+		switch string(name) {
+		case "NSpid":
+			first = len(fields) > 1 && string(fields[len(fields)-1]) == "1"
+		case "SigIgn", "SigCgt":
+			if len(fields) == 1 {
+				mask, _ := strconv.ParseUint(string(fields[0]), 16, 64) // the kernel writes it
+				handled = handled || mask>>(number-1)&1 == 1
+			}
 		}
 	}
+	return first && !handled
+}
+
+// inContainer tells whether a process below this one is a step's own, and not a helper of the library or an OCI runtime:
+// it has another root directory than this process. The library's helper for chroots has the step's root, and takes a TERM
+// for a request to kill the step.
+func inContainer(p process) bool {
+	own, err := os.Stat("/proc/self/root/")
+	if err != nil {
+		return false
+	}
+	root, err := os.Stat(fmt.Sprintf("/proc/%d/root/", p.pid))
+	if err != nil || os.SameFile(own, root) {
+		return false
+	}
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+	return err == nil && !bytes.HasPrefix(command, []byte("buildah-chroot-exec"))
 }
 
 // reap collects the ended children that were handed to this process as their subreaper, so that none is left as a
@@ -104,19 +151,20 @@ func reap() {
 	}
 }
 
+// newSince returns the processes below this one that weren't there before and that which is true of; nil is true of all.
+func newSince(before []process, which func(process) bool) (found []process) {
+	for _, p := range descendants(os.Getpid()) {
+		if !slices.Contains(before, p) && (which == nil || which(p)) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
 // killSince kills the processes below this one that weren't there before, until none is left or half a second has gone.
 func killSince(before []process) {
-	old := map[process]bool{}
-	for _, p := range before {
-		old[p] = true
-	}
 	for range 50 {
-		var left []process
-		for _, p := range descendants(os.Getpid()) {
-			if !old[p] {
-				left = append(left, p)
-			}
-		}
+		left := newSince(before, nil)
 		if len(left) == 0 {
 			return
 		}

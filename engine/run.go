@@ -34,29 +34,61 @@ type RunOptions struct {
 	Runtime      string   // an OCI runtime, a path or a name in PATH
 	RuntimeFlag  []string // its global flags, without the dashes in front
 	AddHistory   bool     // a step that succeeds gets an entry in the image's history
+
+	Process
+	GroupAdd []string // more groups, in addition to the container's: names in the image or numbers, or KeepGroups alone
+}
+
+// Process are the options that a command has wherever it runs.
+type Process struct {
+	Stdin          *Input        // nil: nothing; at a terminal, what the user types at his own
+	Terminal       bool          // a pseudo-terminal for all three streams
+	Timeout        time.Duration // the most it may take; 0 is no limit
+	ValidExitCodes []int         // those that mean success; empty is 0 alone
 }
 
 // Result is what a command that ran to its end left.
 type Result struct {
 	Title  string   // the command, as messages show it
 	Argv   []string // what was executed
-	Code   int      // exit status; 128+n for a command that signal n ended
+	Code   int      // exit status; 128+n for a command that signal n ended, 124 for one whose time was over
 	Stdout *output.Capture
 	Stderr *output.Capture
 
-	why *failure.Error // of a command that could not be executed
+	TimedOut bool // it was ended because its time was over
+
+	asked Process
+	why   *failure.Error // of a command that could not be executed
+}
+
+// Succeeded tells whether the command ended by itself with a status that means success.
+func (r *Result) Succeeded() bool {
+	switch {
+	case r.TimedOut || r.why != nil:
+		return false
+	case len(r.asked.ValidExitCodes) == 0:
+		return r.Code == 0
+	}
+	return slices.Contains(r.asked.ValidExitCodes, r.Code)
 }
 
 // Err returns nil for a command that succeeded, else an error with its argv, its status and its last lines.
 func (r *Result) Err() error {
-	if r.Code == 0 {
+	if r.Succeeded() {
 		return nil
 	}
 	if r.why != nil {
 		return r.why
 	}
 	e := failure.New("", r.Title, "exited with status %d", r.Code)
-	if r.Code > 128 && r.Code <= 128+64 {
+	if valid := r.asked.ValidExitCodes; len(valid) > 0 {
+		e.Err = fmt.Errorf("exited with status %d, which is none of the valid ones: %s", r.Code,
+			strings.Trim(strings.ReplaceAll(fmt.Sprint(valid), " ", ", "), "[]"))
+	}
+	if r.TimedOut {
+		e.Err = fmt.Errorf("was stopped: it had not ended after %v", r.asked.Timeout)
+		e.Hint = "a longer timeout lets it go on; without one there is no limit."
+	} else if r.Code > 128 && r.Code <= 128+64 {
 		e.Err = fmt.Errorf("exited with status %d (signal %d ended it)", r.Code, r.Code-128)
 	}
 	if e.Output = r.Stderr.Tail(quotedLines); len(e.Output) == 0 {
@@ -107,6 +139,15 @@ func (c *Container) shell() []string {
 		return shell
 	}
 	return []string{"/bin/sh", "-c"}
+}
+
+// ended notes how a command ended: late, or with a status.
+func (r *Result) ended(asked Process, late bool, code int) *Result {
+	r.asked, r.Code = asked, code
+	if late {
+		r.TimedOut, r.Code = true, codeTimedOut
+	}
+	return r
 }
 
 // notRun explains why a command could not be run in a container. A command that isn't there is a result, as it is for a

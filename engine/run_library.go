@@ -3,14 +3,15 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"go.podman.io/buildah"
+	"go.podman.io/buildah/define"
 )
 
 // runByLibrary runs a step the library's way: with an OCI runtime, or in a chroot.
@@ -24,40 +25,68 @@ func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string
 	if err != nil {
 		return nil, explain("", title, err)
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, fmt.Errorf("opening the step's standard input: %w", err)
+	how, terminal := streamOptions{input: o.Stdin, epilogue: true}, buildah.WithoutTerminal
+	if o.Terminal {
+		how.terminal, terminal = library, buildah.WithTerminal
 	}
-	defer null.Close()
 	options, err := way.libraryOptions()
 	if err != nil {
 		return nil, err
 	}
+	if o.Terminal && options.Isolation != define.IsolationChroot {
+		if err := c.run.checkConsole(); err != nil {
+			return nil, err
+		}
+	}
 	defer c.addHosts(o.AddHost)()
-	streams, err := c.run.startStreams(title, true)
+	if err := c.letIn(); err != nil {
+		return nil, err
+	}
+	restore, err := c.lendGroups(&options, o.GroupAdd)
 	if err != nil {
 		return nil, err
 	}
+	defer restore()
+	streams, err := c.run.startStreams(title, how)
+	if err != nil {
+		return nil, err
+	}
+	endInput, err := c.run.setInput(&options, o, streams)
+	if err != nil {
+		_, _, _ = streams.finish(title, argv)
+		return nil, err
+	}
+	size := c.run.options.Terminal.size()
 	before := descendants(os.Getpid())
-	finished := killWhenCancelled(ctx, before)
+	clock := newDeadline(ctx, o.Timeout, inContainer)
+	finished := killWhenCancelled(clock.ctx, before)
 	options.User, options.WorkingDir, options.Env = o.User, o.Workdir, slices.Concat(o.Env, mounts.env)
 	options.Mounts = mounts.specs()
-	options.Terminal = buildah.WithoutTerminal
-	options.Stdin, options.Stdout, options.Stderr = null, streams.stdout, streams.stderr
+	options.Terminal, options.TerminalSize = terminal, &specs.Box{Height: uint(size.Row), Width: uint(size.Col)}
+	options.Stdout, options.Stderr = streams.stdout, streams.stderr
 	err = c.builder.Run(wrapped, options)
 	finished()
+	late := clock.stop()
+	endInput()
 	killSince(before) // what the step left behind would hold its pipes, and the mount, open
 	if c.root != "" {
 		c.builder.MountPoint = c.root // blanked by the library, though our own mount is still held
 	}
 	var end ending
-	result, end = streams.finish(title, argv)
-	if ctx.Err() != nil {
+	var inputErr error
+	result, end, inputErr = streams.finish(title, argv)
+	switch {
+	case ctx.Err() != nil:
 		return nil, interrupted(ctx, title)
+	case late:
+		return result.ended(o.Process, late, 0), nil
+	case inputErr != nil:
+		return nil, explain("", title, inputErr)
 	}
 	if end.reason != "" {
 		return notRun(argv, result, errors.New(end.reason))
 	}
+	result.ended(o.Process, late, 0)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

@@ -43,30 +43,39 @@ func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string
 	if step.HostPID {
 		defer killSince(descendants(os.Getpid())) // the kernel ends only what is in a pid namespace of the step's own
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, fmt.Errorf("opening the step's standard input: %w", err)
+	how := streamOptions{input: o.Stdin}
+	if o.Terminal {
+		how.terminal = ours
 	}
-	defer null.Close()
-	streams, err := c.run.startStreams(title, false)
+	streams, err := c.run.startStreams(title, how)
 	if err != nil {
 		return nil, err
 	}
-	step.Stdin, step.Stdout, step.Stderr = null, streams.stdout, streams.stderr
+	step.Stdin, step.Stdout, step.Stderr = streams.stdin, streams.stdout, streams.stderr
+	if o.Terminal {
+		step.Terminal = &sandbox.Terminal{Size: c.run.options.Terminal.size(), Opened: streams.attach}
+	}
 	var state *os.ProcessState
+	clock := newDeadline(ctx, o.Timeout, inContainer)
 	if step.Args = lookPath(c.files, argv, step.Env, step.Dir); step.Args == nil {
 		err = &sandbox.Error{Doing: "looking for " + argv[0] + " in PATH", Program: true, Err: syscall.ENOENT}
 	} else {
-		state, err = c.execute(ctx, step)
+		state, err = c.execute(clock.ctx, step)
 	}
-	result, _ = streams.finish(title, argv)
+	late := clock.stop()
+	var inputErr error
+	result, _, inputErr = streams.finish(title, argv)
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
 	}
 	var failed *sandbox.Error
 	switch {
+	case late:
+		result.ended(o.Process, late, 0)
+	case inputErr != nil:
+		return nil, explain("", title, inputErr)
 	case err == nil:
-		result.Code = statusOf(state)
+		result.ended(o.Process, late, statusOf(state))
 	case errors.As(err, &failed) && failed.Program:
 		return notRun(argv, result, err)
 	default:
@@ -135,6 +144,23 @@ func (c *Container) step(way *stepWay, o RunOptions) (*sandbox.Step, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user %q: %w", userText, err)
 	}
+	groups, keep, err := c.groups(c.files, o.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range groups {
+		if !slices.Contains(user.Groups, id) {
+			user.Groups = append(user.Groups, id)
+		}
+	}
+	user.KeepGroups = keep
+	if err := c.checkMapped(user); err != nil {
+		return nil, err
+	}
+	users, err := c.userNamespace()
+	if err != nil {
+		return nil, err
+	}
 	limits, err := parseLimits(c.builder.CommonBuildOpts.Ulimit)
 	if err != nil {
 		return nil, err
@@ -148,7 +174,7 @@ func (c *Container) step(way *stepWay, o RunOptions) (*sandbox.Step, error) {
 		return nil, err
 	}
 	s := &sandbox.Step{
-		Root: c.root, Stage: way.stage, User: user, Limits: limits, Filter: filter,
+		Root: c.root, Stage: way.stage, User: user, Users: users, Limits: limits, Filter: filter,
 		Capabilities: capabilities, NoNewPrivs: c.builder.CommonBuildOpts.NoNewPrivileges,
 		Hostname: way.hostname(), ShmSize: c.builder.CommonBuildOpts.ShmSize,
 		Masked: masked(config.DefaultMaskedPaths(), c.builder.CommonBuildOpts), ReadOnly: config.DefaultReadOnlyPaths,
@@ -160,11 +186,11 @@ func (c *Container) step(way *stepWay, o RunOptions) (*sandbox.Step, error) {
 	s.Sysctls = sysctls(conf, s)
 	s.Env = c.stepEnvironment(o.Env, s.Hostname, user.Home)
 	for _, name := range c.builder.Volumes() {
-		if err := sandbox.MakeDir(c.files, path.Join("/", name), sandbox.User{}); err != nil {
+		if err := sandbox.MakeDir(c.files, path.Join("/", name), mappedUser(users, sandbox.User{})); err != nil {
 			return nil, fmt.Errorf("making the volume %s: %w", name, err)
 		}
 	}
-	if err := sandbox.MakeDir(c.files, s.Dir, user); err != nil {
+	if err := sandbox.MakeDir(c.files, s.Dir, mappedUser(users, user)); err != nil {
 		return nil, fmt.Errorf("making the working directory %s: %w", s.Dir, err)
 	}
 	if s.Binds, err = c.subscriptions(); err != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,45 +11,116 @@ import (
 	"github.com/rlbuild/rlbuild/engine/output"
 )
 
-// streams carry a command's output to the display and to captures. The command gets pipes, not Go writers: waiting for
-// a command would otherwise wait for whatever it left running with its output open.
+// streams carry a command's input, and its output to the display and to captures. The command gets pipes or a terminal, not
+// Go writers: waiting for a command would otherwise wait for whatever it left running with its output open.
 type streams struct {
-	run            *Builder
-	step           *output.Step
-	stdout, stderr *os.File // the command's ends
-	captures       [2]*output.Capture
-	readers        sync.WaitGroup
-	readEnds       []*os.File
-	epilogue       *epilogue // on standard error, or nil
+	run                   *Builder
+	step                  *output.Step
+	stdin, stdout, stderr *os.File // the command's ends of pipes; nil for one with a terminal of ours
+	input                 *Input
+	user                  *Terminal // the user at his terminal is who the command talks to; or nil
+	captures              [2]*output.Capture
+	readers               sync.WaitGroup
+	readEnds              []*os.File
+	feeder                *feeder
+	typist                *typist
+	epilogues             []*epilogue
 }
 
-// startStreams shows a step and makes what its output goes to. With epilogue, what the library's helpers say on standard
-// error after the step is taken out of it.
-func (b *Builder) startStreams(title string, withEpilogue bool) (*streams, error) {
-	s := &streams{run: b}
-	var ends [2]*os.File
-	for i := range ends {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, fmt.Errorf("making a pipe for a step's output: %w", err)
-		}
-		s.readEnds = append(s.readEnds, r)
-		ends[i] = w
-	}
-	s.stdout, s.stderr = ends[0], ends[1]
+// streamOptions says how a command's streams are to be.
+type streamOptions struct {
+	input    *Input // nil: nothing, or at a terminal what the user types
+	terminal terminalOf
+	epilogue bool // what the library's helpers say after the step, on standard error or its terminal, is taken out
+}
+
+// terminalOf says who makes a command's terminal.
+type terminalOf int
+
+const (
+	nobody  terminalOf = iota // it has none
+	library                   // which relays it to pipes
+	ours                      // to be passed to attach
+)
+
+// startStreams shows a step and makes what its streams go to. Call finish unless it fails.
+func (b *Builder) startStreams(title string, o streamOptions) (*streams, error) {
+	s := &streams{run: b, input: o.input, captures: [2]*output.Capture{b.capture(), b.capture()}}
 	s.step = b.options.Display.Step(title)
-	for i, r := range s.readEnds {
-		s.captures[i] = b.capture()
-		var to io.Writer = tee{s.step.Stream(), s.captures[i]}
-		if withEpilogue && r == s.readEnds[1] {
-			s.epilogue = &epilogue{next: to}
-			to = s.epilogue
-		}
-		s.readers.Go(func() {
-			_, _ = io.Copy(to, r) // ends with the pipe, or when finish says so
-		})
+	if o.terminal != nobody && o.input == nil && b.options.Terminal.interactive() {
+		s.user = b.options.Terminal
+	}
+	err := b.makeRaw(s.user)
+	if err == nil && o.terminal != ours {
+		err = s.openPipes(o)
+	}
+	if err != nil {
+		_, _, _ = s.finish(title, nil)
+		return nil, err
 	}
 	return s, nil
+}
+
+// openPipes makes pipes for all three streams.
+func (s *streams) openPipes(o streamOptions) (err error) {
+	for i, end := range []**os.File{&s.stdout, &s.stderr} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return fmt.Errorf("making a pipe for a step's output: %w", err)
+		}
+		*end = w
+		s.readEnds = append(s.readEnds, r)
+		to := s.output(i)
+		if o.epilogue && (i == 1 || o.terminal != nobody) {
+			e := &epilogue{next: to, terminal: i == 0}
+			s.epilogues = append(s.epilogues, e)
+			to = e
+		}
+		s.read(r, to)
+	}
+	if o.input == nil && o.terminal == nobody {
+		if s.stdin, err = os.Open(os.DevNull); err != nil {
+			return fmt.Errorf("opening the step's standard input: %w", err)
+		}
+		return nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("making a pipe for a step's input: %w", err)
+	}
+	s.stdin = r
+	s.send(sink{File: w, terminal: o.terminal != nobody, pipe: true})
+	return nil
+}
+
+// attach connects the master end of the command's terminal, which is closed by finish.
+func (s *streams) attach(master *os.File) {
+	s.readEnds = append(s.readEnds, master)
+	s.read(master, s.output(0))
+	s.send(sink{File: master, terminal: true})
+}
+
+// send starts to write the input, or what the user types.
+func (s *streams) send(to sink) {
+	if s.user != nil {
+		s.typist = newTypist(s.user, to)
+	} else {
+		s.feeder = feed(s.input, to)
+	}
+}
+
+// output is where stream i goes. To a user at his terminal it goes as it comes.
+func (s *streams) output(i int) io.Writer {
+	if s.user != nil {
+		return tee{s.user.Out, s.captures[i]}
+	}
+	return tee{s.step.Stream(), s.captures[i]}
+}
+
+func (s *streams) read(from *os.File, to io.Writer) {
+	s.readers.Go(func() {
+		_, _ = io.Copy(to, from) // ends with the pipe or terminal, or when finish says so
+	})
 }
 
 // tee shows and keeps. A full disk must not stop a command from being read: what can't be kept is still shown, and
@@ -60,10 +132,16 @@ func (t tee) Write(p []byte) (int, error) {
 	return t.shown.Write(p)
 }
 
-// finish waits until everything that was printed has been read.
-func (s *streams) finish(title string, argv []string) (*Result, ending) {
-	s.stdout.Close()
-	s.stderr.Close()
+// finish waits until everything that was printed has been read, and gives the user his terminal back. The error is that of
+// reading the command's input.
+func (s *streams) finish(title string, argv []string) (*Result, ending, error) {
+	for _, end := range []*os.File{s.stdin, s.stdout, s.stderr} {
+		if end != nil {
+			end.Close()
+		}
+	}
+	s.typist.stop()
+	err := s.feeder.stop()
 	// A process that outlived the step, and may go on, can still hold the pipes: don't wait for its end.
 	for _, r := range s.readEnds {
 		_ = r.SetReadDeadline(time.Now().Add(time.Second))
@@ -73,9 +151,10 @@ func (s *streams) finish(title string, argv []string) (*Result, ending) {
 		r.Close()
 	}
 	var end ending
-	if s.epilogue != nil {
-		end = s.epilogue.end()
+	for _, e := range s.epilogues {
+		end = end.and(e.end())
 	}
+	err = errors.Join(err, s.run.restoreTerminal())
 	s.step.Close()
-	return &Result{Title: title, Argv: argv, Stdout: s.captures[0], Stderr: s.captures[1]}, end
+	return &Result{Title: title, Argv: argv, Stdout: s.captures[0], Stderr: s.captures[1]}, end, err
 }

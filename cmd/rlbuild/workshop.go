@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
 
 	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -56,6 +57,7 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 		Note:         f.note(std),
 		Dir:          dir,
 		Env:          env,
+		Terminal:     userTerminal(),
 		Isolation:    f.isolation,
 		Runtime:      f.runtime,
 		CommitMethod: f.commitMethod,
@@ -78,6 +80,18 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 		return nil, err
 	}
 	return w, nil
+}
+
+// userTerminal returns the terminal that steps with one are connected to.
+func userTerminal() *engine.Terminal {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
+	}
+	t := &engine.Terminal{Out: os.Stderr}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		t.In = os.Stdin
+	}
+	return t
 }
 
 // makeTempDir makes the run's own temporary directory and points the libraries at it, so that nothing of theirs is left
