@@ -73,6 +73,7 @@ var table = []room{
 		name: "engine",
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
+			"engine/gpg", "engine/agent",
 			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",
 		},
 		external: []string{
@@ -174,6 +175,17 @@ var table = []room{
 		name:     "engine/ociarchive",
 		external: []string{"github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec/specs-go"},
 		why:      "It knows a file format and nothing else, so that it can be read beside the specification.",
+	},
+	{
+		name:     "engine/gpg",
+		rooms:    []string{"engine/failure"},
+		external: []string{"go.podman.io/image/v5"},
+		why:      "It is a key that can sign anything.",
+	},
+	{
+		name:     "engine/agent",
+		external: []string{"go.podman.io/buildah", "github.com/opencontainers/selinux", "golang.org/x/crypto/ssh"},
+		why:      "What steps may ask of the user's keys is decided here alone. The library reads the keys.",
 	},
 	{
 		name: "engine/failure",

@@ -32,6 +32,8 @@
 //     step does.
 //   - engine/compress compresses a stream on all processors. It must not know images.
 //   - engine/ociarchive writes an OCI archive in one pass. It must not know where the blobs come from.
+//   - engine/gpg signs with the user's GPG keys, by way of the gpg program. It must not know what is signed.
+//   - engine/agent serves an ssh agent that only lists keys and signs. It must not know who asks.
 //   - engine/failure is the error that names what was tried, on what, why it failed and what to do. It knows nothing
 //     else.
 //

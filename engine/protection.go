@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/gpg"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
@@ -33,7 +34,7 @@ type protector struct {
 	encrypt *encryption.EncryptConfig // nil encrypts nothing
 	layers  *[]int                    // the library takes a pointer to no numbers for all layers
 	signers []*signer.Signer          // those that the library has: sigstore's
-	gpg     *gpgKey                   // nil without one
+	gpg     *gpg.Key                  // nil without one
 }
 
 // protector reads the keys. Transport is where the image goes to.
@@ -61,7 +62,7 @@ func (b *Builder) protector(ctx context.Context, p Protection, transport string)
 	if p.SigstoreKey != "" {
 		made.signers, err = sigstoreSigners(p, passphrase)
 	} else if p.SignBy != "" {
-		made.gpg, err = b.gpgKey(ctx, p, passphrase)
+		made.gpg, err = gpg.Open(ctx, p.SignBy, passphrase, b.options.Env)
 	}
 	return made, err
 }
@@ -102,7 +103,7 @@ func (p Protection) encryption() (*encryption.EncryptConfig, error) {
 		switch protocol {
 		case "jwe", "pkcs7", "pkcs11", "provider":
 		case "pgp":
-			if _, err := findGPG(); err != nil { // the library would leave such keys out without a word
+			if _, err := gpg.Find(); err != nil { // the library would leave such keys out without a word
 				return nil, err
 			}
 		default:

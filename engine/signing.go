@@ -13,6 +13,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/gpg"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
@@ -59,7 +60,7 @@ func (b *Builder) unchanging(image *Image, place types.ImageReference) (types.Im
 // signing is a place for images that signs whatever manifest is written to it.
 type signing struct {
 	types.ImageReference
-	key *gpgKey
+	key *gpg.Key
 }
 
 func (s *signing) NewImageDestination(ctx context.Context, system *types.SystemContext) (types.ImageDestination, error) {
@@ -83,7 +84,7 @@ func (s *signing) NewImageDestination(ctx context.Context, system *types.SystemC
 // image's manifest first, then its signatures if it has any.
 type signingDestination struct {
 	types.ImageDestination
-	key     *gpgKey
+	key     *gpg.Key
 	name    string // what the signatures are for
 	written []signedManifest
 }
@@ -114,7 +115,7 @@ func (d *signingDestination) PutSignatures(ctx context.Context, signatures [][]b
 
 func (d *signingDestination) Commit(ctx context.Context, toplevel types.UnparsedImage) error {
 	for _, w := range d.written {
-		made, err := signature.SignDockerManifest(w.manifest, d.name, d.key, d.key.id)
+		made, err := signature.SignDockerManifest(w.manifest, d.name, d.key, d.key.ID())
 		if err != nil {
 			return err
 		}

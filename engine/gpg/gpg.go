@@ -1,4 +1,6 @@
-package engine
+// Package gpg signs with the user's GPG keys, by way of the gpg program: without gpgme, which would have to be there
+// wherever rlbuild is to start, the image library can't. GNUPGHOME is honoured, as by any gpg.
+package gpg
 
 import (
 	"bytes"
@@ -16,21 +18,20 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
 
-// gpgKey signs with one of the user's GPG keys, by way of the gpg program: without gpgme, which would have to be there
-// wherever rlbuild is to start, the library can't. GNUPGHOME is honoured, as by any gpg.
-type gpgKey struct {
+// Key is one of the user's keys.
+type Key struct {
 	ctx        context.Context
-	run        *Builder
+	env        []string
 	program    string
 	id         string
 	passphrase string // "" leaves it to gpg's agent
 	endAgent   bool   // whether gpg had to start the agent, which would stay
 }
 
-var _ signature.SigningMechanism = (*gpgKey)(nil)
+var _ signature.SigningMechanism = (*Key)(nil)
 
-// findGPG returns the path of the gpg program.
-func findGPG() (string, error) {
+// Find returns the path of the gpg program.
+func Find() (string, error) {
 	program, err := exec.LookPath("gpg")
 	if err != nil {
 		return "", failure.New("looking for", "gpg", "no such program in PATH").WithKind(failure.Machine).
@@ -39,17 +40,18 @@ func findGPG() (string, error) {
 	return program, nil
 }
 
-// gpgKey returns the key, which was seen to sign: an image that is written and then can't be signed helps nobody.
-func (b *Builder) gpgKey(ctx context.Context, p Protection, passphrase string) (*gpgKey, error) {
-	program, err := findGPG()
+// Open returns the key of that fingerprint, which was seen to sign: an image that is written and then can't be signed helps
+// nobody. The program runs with the environment env and ends with ctx. Close the key.
+func Open(ctx context.Context, id, passphrase string, env []string) (*Key, error) {
+	program, err := Find()
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(p.SignBy, "-") || strings.ContainsAny(p.SignBy, "\n\x00") {
-		return nil, failure.New("", "sign_by", "%q can't be a key's name", p.SignBy).
+	if strings.HasPrefix(id, "-") || strings.ContainsAny(id, "\n\x00") {
+		return nil, failure.New("", "sign_by", "%q can't be a key's name", id).
 			WithHint("gpg --list-secret-keys shows the fingerprints of yours.")
 	}
-	k := &gpgKey{ctx: ctx, run: b, program: program, id: p.SignBy, passphrase: passphrase}
+	k := &Key{ctx: ctx, env: env, program: program, id: id, passphrase: passphrase}
 	k.endAgent = !k.agentRuns()
 	if _, err := k.Sign([]byte("a trial"), k.id); err != nil {
 		_ = k.Close() // that the key can't sign is what counts
@@ -58,12 +60,15 @@ func (b *Builder) gpgKey(ctx context.Context, p Protection, passphrase string) (
 	return k, nil
 }
 
+// ID returns the fingerprint.
+func (k *Key) ID() string { return k.id }
+
 // SupportsSigning returns nil.
-func (k *gpgKey) SupportsSigning() error { return nil }
+func (k *Key) SupportsSigning() error { return nil }
 
 // Sign returns an OpenPGP message that holds the input and its signature.
-func (k *gpgKey) Sign(input []byte, keyIdentity string) ([]byte, error) {
-	signed, err := k.gpg(input, "--sign", "--local-user", keyIdentity, "--output", "-")
+func (k *Key) Sign(input []byte, keyIdentity string) ([]byte, error) {
+	signed, err := k.run(input, "--sign", "--local-user", keyIdentity, "--output", "-")
 	if err != nil {
 		return nil, failure.New("signing with", keyIdentity, "%w", err).
 			WithHint("gpg --list-secret-keys shows your keys, and GNUPGHOME says where they are; a key's passphrase is taken from the " +
@@ -73,26 +78,26 @@ func (k *gpgKey) Sign(input []byte, keyIdentity string) ([]byte, error) {
 }
 
 // Verify isn't offered: the policy that reads signatures has the library's means.
-func (k *gpgKey) Verify([]byte) ([]byte, string, error) { return nil, "", errors.ErrUnsupported }
+func (k *Key) Verify([]byte) ([]byte, string, error) { return nil, "", errors.ErrUnsupported }
 
 // UntrustedSignatureContents isn't offered.
-func (k *gpgKey) UntrustedSignatureContents([]byte) ([]byte, string, error) {
+func (k *Key) UntrustedSignatureContents([]byte) ([]byte, string, error) {
 	return nil, "", errors.ErrUnsupported
 }
 
 // Close ends the agent, if gpg started it for this key.
-func (k *gpgKey) Close() error {
+func (k *Key) Close() error {
 	if !k.endAgent || !k.agentRuns() {
 		return nil
 	}
 	cmd := exec.Command("gpgconf", "--kill", "gpg-agent")
-	cmd.Env = k.run.options.Env
+	cmd.Env = k.env
 	return cmd.Run()
 }
 
-// gpg runs the program with input, and returns what it prints. The passphrase goes through a pipe: arguments and
+// run runs the program with input, and returns what it prints. The passphrase goes through a pipe: arguments and
 // environment can be read by others.
-func (k *gpgKey) gpg(input []byte, args ...string) ([]byte, error) {
+func (k *Key) run(input []byte, args ...string) ([]byte, error) {
 	common := []string{"--batch", "--no-tty", "--yes"}
 	var secret io.Reader
 	if k.passphrase != "" {
@@ -100,7 +105,7 @@ func (k *gpgKey) gpg(input []byte, args ...string) ([]byte, error) {
 		secret = strings.NewReader(k.passphrase + "\n")
 	}
 	cmd := exec.CommandContext(k.ctx, k.program, append(common, args...)...)
-	cmd.Env = k.run.options.Env
+	cmd.Env = k.env
 	cmd.Stdin = bytes.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -133,9 +138,9 @@ func gpgError(err error, said string) error {
 }
 
 // agentRuns reports whether somebody listens where gpg looks for its agent.
-func (k *gpgKey) agentRuns() bool {
+func (k *Key) agentRuns() bool {
 	cmd := exec.Command("gpgconf", "--list-dirs", "agent-socket")
-	cmd.Env = k.run.options.Env
+	cmd.Env = k.env
 	text, err := cmd.Output()
 	if err != nil {
 		return true // it can't be known, so what is there stays
