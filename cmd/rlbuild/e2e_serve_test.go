@@ -59,7 +59,9 @@ func serveHere(args []string) {
 		server.Start()
 	}
 	fmt.Println(server.Listener.Addr())
-	for exists(dir) {
+	// By its whole name: a directory that was deleted is still there as ".".
+	whole, err := filepath.Abs(dir)
+	for err == nil && exists(whole) {
 		time.Sleep(200 * time.Millisecond)
 	}
 }
