@@ -56,7 +56,7 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 		err = b.sign(ctx, image, job.dest, job.library.SystemContext, protect)
 	}
 	if err == nil && job.list != nil {
-		err = job.list.add(ctx, image)
+		err = job.enlist(ctx, image)
 	}
 	if err != nil {
 		return nil, explain("commit", c.target(o.Name), err)
@@ -76,8 +76,8 @@ type commitment struct {
 	container *Container
 	dest      types.ImageReference // nil for an image in the store without a name
 	library   buildah.CommitOptions
-	scan      *scanning   // nil without one
-	list      *listTarget // nil without one
+	scan      *scanning // nil without one
+	list      *listEdit // nil without one
 }
 
 // commitment checks what can be checked before anything is written.
@@ -114,7 +114,7 @@ func (c *Container) commitment(o CommitOptions) (*commitment, error) {
 	}
 	j := &commitment{CommitOptions: o, container: c, dest: dest}
 	if o.Manifest != "" {
-		if j.list, err = b.listTarget(o.Manifest); err != nil {
+		if j.list, err = b.commitList(o); err != nil {
 			return nil, err
 		}
 	}

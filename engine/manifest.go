@@ -63,10 +63,6 @@ type Instance struct {
 // Manifest makes a list of images, or changes one. A list that has the name goes when the new one is there, and stays as
 // it is if that fails.
 func (b *Builder) Manifest(ctx context.Context, o ManifestOptions) (*ImageList, error) {
-	name, err := b.localName(o.Name)
-	if err != nil {
-		return nil, err
-	}
 	if len(o.Remove) > 0 && !o.Amend {
 		return nil, failure.New("manifest:", "remove", "takes images out of a list that is there, and this makes a new one").
 			WithHint("say amend = True with it, or leave the images out.")
@@ -74,40 +70,23 @@ func (b *Builder) Manifest(ctx context.Context, o ManifestOptions) (*ImageList, 
 	if o.Amend && o.Replace {
 		return nil, failure.New("manifest:", "amend", "can't be had together with replace").WithHint("leave out one of them.")
 	}
+	edit, err := b.editList(o)
+	if err != nil {
+		return nil, err
+	}
 	b.step("manifest " + o.Name)
-	old, isList, err := b.named(name)
+	if edit.old != nil && !edit.isList {
+		switch {
+		case o.Amend: // the image becomes the list's first
+			edit.options.Entries = append([]ListEntry{{Image: ImageName{Image: edit.old}}}, o.Entries...)
+		case !o.Replace:
+			return nil, failure.New("manifest", o.Name, "a single image has that name").
+				WithHint("give the list another, take the name from the image with replace = True, or add to the image with amend = True.")
+		}
+	}
+	id, err := edit.save(ctx)
 	if err != nil {
-		return nil, explain("manifest", o.Name, err)
-	}
-	edit := &listEdit{run: b, options: o}
-	switch {
-	case old == nil:
-	case o.Amend && isList:
-		return b.amend(ctx, edit, old)
-	case o.Amend: // the image becomes the list's first
-		o.Entries = append([]ListEntry{{Image: ImageName{Image: old}}}, o.Entries...)
-		edit.options = o
-	case !isList && !o.Replace:
-		return nil, failure.New("manifest", o.Name, "a single image has that name").
-			WithHint("give the list another, take the name from the image with replace = True, or add to the image with amend = True.")
-	}
-	err = edit.again(ctx, func() error {
-		edit.list = manifests.Create()
-		return nil
-	})
-	if err != nil {
-		return nil, explain("manifest", o.Name, err)
-	}
-	id, err := edit.list.SaveToImage(b.options.Store.Store, "", nil, "")
-	if err != nil {
-		return nil, explain("manifest", o.Name, err)
-	}
-	if err := b.options.Store.AddNames(id, []string{name}); err != nil {
-		_, undo := b.options.Store.DeleteImage(id, true)
-		return nil, explain("manifest", o.Name, errors.Join(err, undo))
-	}
-	if old != nil && isList {
-		b.dropUnnamed(old)
+		return nil, err
 	}
 	return b.listByID(id)
 }
@@ -135,27 +114,6 @@ func (b *Builder) isList(id string) (bool, error) {
 		return false, err
 	}
 	return manifest.MIMETypeIsMultiImage(manifest.GuessMIMEType(data)), nil
-}
-
-// amend changes the list in its place, where it has the other names that it may have too.
-func (b *Builder) amend(ctx context.Context, edit *listEdit, old *Image) (*ImageList, error) {
-	lock, err := manifests.LockerForImage(b.options.Store.Store, old.ID)
-	if err != nil {
-		return nil, explain("manifest", old.label(), err)
-	}
-	lock.Lock()
-	defer lock.Unlock()
-	err = edit.again(ctx, func() (err error) {
-		_, edit.list, err = manifests.LoadFromImage(b.options.Store.Store, old.ID)
-		return err
-	})
-	if err != nil {
-		return nil, explain("manifest", old.label(), err)
-	}
-	if _, err := edit.list.SaveToImage(b.options.Store.Store, old.ID, nil, ""); err != nil {
-		return nil, explain("manifest", old.label(), err)
-	}
-	return b.listByID(old.ID)
 }
 
 // dropUnnamed deletes a list that lost its name, unless it has others.

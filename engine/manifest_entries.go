@@ -39,11 +39,83 @@ type Artifact struct {
 	ExcludeTitles bool // the files' names aren't noted
 }
 
-// listEdit puts into a list, in memory, what is asked for.
+// listEdit is a list of the store that is made, or changed in its place.
 type listEdit struct {
 	run     *Builder
 	options ManifestOptions
-	list    manifests.List
+	name    string // its full name
+	old     *Image // what has the name; nil for none
+	isList  bool   // whether that is a list
+
+	mediaType string         // of a new list; "" leaves it to what is in it
+	list      manifests.List // in memory
+}
+
+// editList finds what has the list's name.
+func (b *Builder) editList(o ManifestOptions) (*listEdit, error) {
+	name, err := b.localName(o.Name)
+	if err != nil {
+		return nil, err
+	}
+	e := &listEdit{run: b, options: o, name: name}
+	if e.old, e.isList, err = b.named(name); err != nil {
+		return nil, explain("manifest", o.Name, err)
+	}
+	return e, nil
+}
+
+// save puts what is asked for into the list that has the name, if that is to be amended, else into a new one that takes
+// the name. It returns the list's ID.
+func (e *listEdit) save(ctx context.Context) (id string, err error) {
+	if e.isList && e.options.Amend {
+		id, err = e.old.ID, e.amend(ctx)
+	} else if id, err = e.create(ctx); err == nil && e.isList {
+		e.run.dropUnnamed(e.old)
+	}
+	if err != nil {
+		return "", explain("manifest", e.options.Name, err)
+	}
+	return id, nil
+}
+
+// amend changes the list in its place, where it has the other names that it may have too.
+func (e *listEdit) amend(ctx context.Context) error {
+	store := e.run.options.Store.Store
+	lock, err := manifests.LockerForImage(store, e.old.ID)
+	if err != nil {
+		return err
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	err = e.again(ctx, func() (err error) {
+		_, e.list, err = manifests.LoadFromImage(store, e.old.ID)
+		return err
+	})
+	if err == nil {
+		_, err = e.list.SaveToImage(store, e.old.ID, nil, "")
+	}
+	return err
+}
+
+// create makes a new list and gives it the name, and returns its ID.
+func (e *listEdit) create(ctx context.Context) (string, error) {
+	err := e.again(ctx, func() error {
+		e.list = manifests.Create()
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	store := e.run.options.Store
+	id, err := e.list.SaveToImage(store.Store, "", nil, e.mediaType)
+	if err != nil {
+		return "", err
+	}
+	if err := store.AddNames(id, []string{e.name}); err != nil {
+		_, undo := store.DeleteImage(id, true)
+		return "", errors.Join(err, undo)
+	}
+	return id, nil
 }
 
 // again applies what is asked for to the list that start makes or loads, as often as registries need to be asked.
