@@ -1,10 +1,6 @@
 package builtins
 
-import (
-	"go.starlark.net/starlark"
-
-	"github.com/rlbuild/rlbuild/engine"
-)
+import "github.com/rlbuild/rlbuild/engine"
 
 // accessParams are the options of those verbs that may reach registries.
 var accessParams = []param{
@@ -20,10 +16,13 @@ var accessParams = []param{
 // access returns what those options say.
 func (c *call) access() (a engine.Access, err error) {
 	a.Credentials = c.text("creds")
-	a.AuthFile, a.CertDir = c.hostPath("authfile"), c.hostPath("cert_dir")
-	if verify, ok := c.values["tls_verify"].(starlark.Bool); ok {
-		a.TLSVerify = new(bool(verify))
+	if a.AuthFile, err = c.placeOf("authfile"); err != nil {
+		return a, err
 	}
+	if a.CertDir, err = c.placeOf("cert_dir"); err != nil {
+		return a, err
+	}
+	a.TLSVerify = c.choice("tls_verify")
 	if c.given("retry") {
 		times, err := c.count("retry")
 		if err != nil {

@@ -19,7 +19,7 @@ the context. Without a context there is nothing for COPY and ADD to take, except
 
 RUN is executed by an OCI runtime where one works, else in a chroot: the builder doesn't know the sandbox that other
 steps run in. What it prints is shown as it comes. A build that fails ends the script, and leaves no containers behind.`,
-		params: slices.Concat(buildSourceParams, buildImageParams, buildCacheParams, buildStepParams, stepDefaultParams,
+		params: slices.Concat(buildSourceParams, imageParams, buildImageParams, buildCacheParams, buildStepParams, stepDefaultParams,
 			buildScanParams(), signingParams(), compressionParams, buildFileParams, accessParams),
 		gives: "an image: .id, .digest, .names; for several platforms without manifest, a list of images",
 		example: `image = build(contents = """
@@ -37,7 +37,7 @@ remove(image)`,
 func (c *call) build() (starlark.Value, error) {
 	o := engine.BuildOptions{
 		Platforms: c.texts("platform"), AllPlatforms: c.flag("all_platforms", false),
-		Pull: c.policy("pull"), DecryptionKeys: c.stringList("decryption_key"), Quiet: c.flag("quiet", false),
+		Pull: c.policy("pull"), Quiet: c.flag("quiet", false),
 	}
 	for _, part := range []func(*engine.BuildOptions) error{
 		c.buildSource, c.buildImage, c.buildCache, c.buildSteps, c.buildFiles,
@@ -50,6 +50,9 @@ func (c *call) build() (starlark.Value, error) {
 		return nil, err
 	}
 	var err error
+	if o.DecryptionKeys, err = c.decryptionKeys(); err != nil {
+		return nil, err
+	}
 	if o.Access, err = c.access(); err != nil {
 		return nil, err
 	}
@@ -60,11 +63,7 @@ func (c *call) build() (starlark.Value, error) {
 	if !built.Many {
 		return &imageValue{built.Images[0]}, nil
 	}
-	images := make([]starlark.Value, len(built.Images))
-	for i, image := range built.Images {
-		images[i] = &imageValue{image}
-	}
-	return starlark.NewList(images), nil
+	return imageList(built.Images), nil
 }
 
 func (c *call) buildSource(o *engine.BuildOptions) error {
@@ -112,7 +111,12 @@ func (c *call) buildSource(o *engine.BuildOptions) error {
 }
 
 func (c *call) buildSourceOptions(s *engine.BuildSource) (err error) {
-	s.Args, s.Env = c.lines("build_arg"), c.lines("env")
+	if s.Args, err = c.lines("build_arg"); err != nil {
+		return err
+	}
+	if s.Env, err = c.lines("env"); err != nil {
+		return err
+	}
 	if s.ArgFiles, err = c.places("build_arg_file"); err != nil {
 		return err
 	}
@@ -134,21 +138,16 @@ func (c *call) buildSourceOptions(s *engine.BuildSource) (err error) {
 	}
 	s.Target, s.From, s.CPPFlags = c.text("target"), c.text("from_"), c.texts("cpp_flag")
 	if image, ok := c.values["from_"].(*imageValue); ok {
-		if !image.image.Stored {
-			return c.wrong("from_", "%s was committed to a place outside the store", image)
-		}
-		s.From = image.image.ID
+		s.From, err = c.storedID("from_", image)
 	}
-	return nil
+	return err
 }
 
 // extraContext returns a further context: an image, a directory, or a string that may name either, as for buildah.
 func (c *call) extraContext(value starlark.Value) (engine.ExtraContext, error) {
 	if image, ok := value.(*imageValue); ok {
-		if !image.image.Stored {
-			return engine.ExtraContext{}, c.wrong("build_context", "%s was committed to a place outside the store", image)
-		}
-		return engine.ExtraContext{Text: "container-image://" + image.image.ID}, nil
+		id, err := c.storedID("build_context", image)
+		return engine.ExtraContext{Text: "container-image://" + id}, err
 	}
 	if text, ok := starlark.AsString(value); ok && strings.Contains(text, "://") {
 		return engine.ExtraContext{Text: text}, nil
@@ -159,22 +158,23 @@ func (c *call) extraContext(value starlark.Value) (engine.ExtraContext, error) {
 
 func (c *call) buildImage(o *engine.BuildOptions) (err error) {
 	i := &o.Image
-	i.Tags, i.Manifest, i.Format = c.texts("tag"), c.text("manifest"), c.text("format")
+	i.Tags, i.Manifest, i.Format = c.texts("tag"), c.text("manifest"), c.format()
 	i.Squash, i.OmitHistory = c.flag("squash", false), c.flag("omit_history", false)
-	i.Labels, i.LayerLabels, i.Annotations = c.lines("label"), c.lines("layer_label"), c.lines("annotation")
-	i.UnsetEnvs, i.UnsetLabels, i.UnsetAnnotations = c.texts("unsetenv"), c.texts("unsetlabel"), c.texts("unsetannotation")
-	for name, target := range map[string]**bool{
-		"inherit_labels": &i.InheritLabels, "inherit_annotations": &i.InheritAnnotations,
-		"identity_label": &i.IdentityLabel, "created_annotation": &i.CreatedAnnotation,
-	} {
-		if value, ok := c.values[name].(starlark.Bool); ok {
-			*target = new(bool(value))
+	for name, target := range map[string]*[]string{"label": &i.Labels, "layer_label": &i.LayerLabels, "annotation": &i.Annotations} {
+		if *target, err = c.lines(name); err != nil {
+			return err
 		}
 	}
+	i.UnsetEnvs, i.UnsetLabels, i.UnsetAnnotations = c.texts("unsetenv"), c.texts("unsetlabel"), c.texts("unsetannotation")
+	i.InheritLabels, i.InheritAnnotations = c.choice("inherit_labels"), c.choice("inherit_annotations")
+	i.IdentityLabel, i.CreatedAnnotation = c.choice("identity_label"), c.choice("created_annotation")
 	if i.Times, err = c.times(); err != nil {
 		return err
 	}
-	i.OSFeatures, i.OSVersion, i.Scan = c.texts("os_feature"), c.text("os_version"), c.scan()
+	i.OSFeatures, i.OSVersion = c.texts("os_feature"), c.text("os_version")
+	if i.Scan, err = c.scan(); err != nil {
+		return err
+	}
 	if i.Confidential, err = c.confidential(); err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (c *call) buildImage(o *engine.BuildOptions) (err error) {
 
 func (c *call) buildCache(o *engine.BuildOptions) error {
 	b := &o.Cache
-	b.Layers, b.NoCache = c.flag("layers", false), c.flag("no_cache", false)
+	b.Layers, b.NoCache = c.layers(), c.flag("no_cache", false)
 	b.From, b.To = c.texts("cache_from"), c.texts("cache_to")
 	b.SaveStages, b.StageLabels = c.flag("save_stages", false), c.flag("stage_labels", false)
 	b.AllStages = !c.flag("skip_unused_stages", true)
@@ -217,7 +217,9 @@ func (c *call) buildSteps(o *engine.BuildOptions) (err error) {
 		UIDMapUser: c.text("userns_uid_map_user"), GIDMapGroup: c.text("userns_gid_map_group")}
 	s.Runtime, s.RuntimeFlags = hostString(c.values["runtime"]), c.texts("runtime_flag")
 	if strings.Contains(s.Runtime, "/") {
-		s.Runtime = c.hostPath("runtime")
+		if s.Runtime, err = c.placeOf("runtime"); err != nil {
+			return err
+		}
 	}
 	if s.HooksDirs, err = c.places("hooks_dir"); err != nil {
 		return err

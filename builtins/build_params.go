@@ -3,8 +3,6 @@ package builtins
 import (
 	"slices"
 	"strings"
-
-	"go.starlark.net/starlark"
 )
 
 // The kinds that only a build takes.
@@ -14,22 +12,6 @@ var (
 	secrets  = kind{"a dict from names to files, or a list of strings", either(isString, listOf(isString), dictOf(isPath))}
 	agents   = kind{"a dict from names to sockets or keys, or a list of strings", either(isString, listOf(isString), dictOf(paths.takes))}
 )
-
-// dictOf accepts dicts from strings to what takes accepts.
-func dictOf(takes func(starlark.Value) bool) func(starlark.Value) bool {
-	return func(v starlark.Value) bool {
-		dict, ok := v.(*starlark.Dict)
-		if !ok {
-			return false
-		}
-		for _, item := range dict.Items() {
-			if !isString(item[0]) || !takes(item[1]) {
-				return false
-			}
-		}
-		return true
-	}
-}
 
 // buildSourceParams say what is built.
 var buildSourceParams = []param{
@@ -64,24 +46,13 @@ var buildImageParams = []param{
 	{name: "os_version", kind: aString, keyword: true, doc: "version of the operating system that the image needs"},
 	{name: "pull", kind: aPolicy, keyword: true, fallback: `"missing"`, doc: policyDoc},
 	decryptionKey,
-	{name: "format", kind: aString, keyword: true, fallback: `"oci"`, doc: `"oci" or "docker"`},
-	{name: "squash", kind: aBool, keyword: true, fallback: "False", doc: "a single layer, the base image's files included"},
 	{name: "label", kind: aMapping, keyword: true, doc: "labels of the image"},
 	{name: "layer_label", kind: aMapping, keyword: true, doc: "labels of the images that a build with layers makes on the way"},
 	{name: "annotation", kind: aMapping, keyword: true, doc: "annotations of the image's manifest; oci only"},
 	{name: "inherit_labels", kind: aBool, keyword: true, fallback: "True", doc: "keep the labels of the base image"},
 	{name: "inherit_annotations", kind: aBool, keyword: true, fallback: "True", doc: "keep the annotations of the base image"},
-	{name: "unsetenv", kind: texts, keyword: true, doc: "environment variables that the image doesn't get"},
 	{name: "unsetlabel", kind: texts, keyword: true, doc: "labels of the base image that the image doesn't get"},
 	{name: "unsetannotation", kind: texts, keyword: true, doc: "annotations of the base image that the image doesn't get"},
-	{name: "identity_label", kind: aBool, keyword: true, doc: "label the image with the library's version; it is, unless a time is fixed"},
-	{name: "created_annotation", kind: aBool, keyword: true, fallback: "True", doc: "annotate the image with its time of creation; oci only"},
-	{name: "omit_history", kind: aBool, keyword: true, fallback: "False", doc: "leave the instructions out of the image's history"},
-	{name: "timestamp", kind: aTime, keyword: true, doc: "time of the image, its history and its files"},
-	{name: "source_date_epoch", kind: aTime, keyword: true, doc: "time of the image and its history; SOURCE_DATE_EPOCH of the environment"},
-	{name: "rewrite_timestamp", kind: aBool, keyword: true, fallback: "False", doc: "files are no newer than source_date_epoch"},
-	{name: "cw", kind: kind{"a dict from strings to strings, or a string", either(isString, isMapping(false))}, keyword: true,
-		doc: `make a confidential workload, an encrypted disk image for krun: {"type": "snp", "passphrase": …}`},
 }
 
 // signingParams are those of protectionParams that a build can do: the library's builder doesn't encrypt.
@@ -102,7 +73,7 @@ func buildScanParams() []param {
 
 // buildCacheParams say what is taken from earlier builds.
 var buildCacheParams = []param{
-	{name: "layers", kind: aBool, keyword: true, fallback: "False", doc: "an image for each instruction, which later builds with layers take instead of doing it again"},
+	layersParam,
 	{name: "no_cache", kind: aBool, keyword: true, fallback: "False", doc: "do everything again"},
 	{name: "cache_from", kind: texts, keyword: true, doc: "repositories where such images are looked for, without a tag"},
 	{name: "cache_to", kind: texts, keyword: true, doc: "repositories that such images are pushed to, without a tag"},
@@ -141,9 +112,7 @@ var buildStepParams = []param{
 // buildFileParams say what is written beside the image.
 var buildFileParams = []param{
 	{name: "output", kind: paths, keyword: true, doc: `a directory that gets the image's files, or "type=tar,dest=FILE" for an archive of them; or several`},
-	{name: "iidfile", kind: aPath, keyword: true, doc: `file that gets the image's ID, "sha256:…"`},
 	{name: "iidfile_raw", kind: aPath, keyword: true, doc: "file that gets the digits of the image's ID"},
-	{name: "metadata_file", kind: aPath, keyword: true, doc: "file that gets a JSON object about the image"},
 	{name: "logfile", kind: aPath, keyword: true, doc: "file that gets what the build prints, instead of the display"},
 	{name: "logsplit", kind: aBool, keyword: true, fallback: "False", doc: "a log file for each platform: LOGFILE_OS_ARCH"},
 	{name: "quiet", kind: aBool, keyword: true, fallback: "False", doc: "don't show instructions and what they print"},

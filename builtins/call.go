@@ -185,8 +185,16 @@ func (c *call) text(name string) string {
 
 // flag returns a bool argument, or the default.
 func (c *call) flag(name string, fallback bool) bool {
-	if b, ok := c.values[name].(starlark.Bool); ok {
-		return bool(b)
+	if said := c.choice(name); said != nil {
+		return *said
 	}
 	return fallback
+}
+
+// choice returns a bool argument, or nil.
+func (c *call) choice(name string) *bool {
+	if b, ok := c.values[name].(starlark.Bool); ok {
+		return new(bool(b))
+	}
+	return nil
 }

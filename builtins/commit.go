@@ -23,31 +23,16 @@ annotations say holds for this image, and not for the container. A scan runs a c
 container's files in {ROOTFS} and writes what it finds to {OUTPUT}; the list goes to files of the host, into the image, or both.`,
 	params: slices.Concat([]param{ctrParam,
 		{name: "name", kind: aString, doc: "the image's name; an image in the store needs none"},
-		{name: "format", kind: aString, keyword: true, fallback: `"oci"`, doc: `"oci" or "docker"`},
-		{name: "squash", kind: aBool, keyword: true, fallback: "False", doc: "a single layer, the base image's files included"},
 		{name: "rm", kind: aBool, keyword: true, fallback: "False", doc: "the container isn't needed any more: remove it"},
-		{name: "timestamp", kind: aTime, keyword: true, doc: "the time of the image, its history, and every file in the new layer"},
-		{name: "source_date_epoch", kind: aTime, keyword: true, doc: "the time of the image and its history"},
-		{name: "rewrite_timestamp", kind: aBool, keyword: true, fallback: "False",
-			doc: "files in the new layer that are later than the source date epoch get its time"},
-		{name: "omit_history", kind: aBool, keyword: true, fallback: "False", doc: "leave the history empty"},
-		{name: "identity_label", kind: aBool, keyword: true,
-			doc: "label the image with the version of buildah's library; True, unless the image has a fixed time"},
 		{name: "annotation", kind: aMapping, keyword: true, doc: "annotations of the manifest, besides the container's; OCI format only"},
-		{name: "unsetannotation", kind: strings_, keyword: true, doc: "annotations of the container that the image doesn't get"},
-		{name: "created_annotation", kind: aBool, keyword: true, fallback: "True", doc: "annotate the manifest with the time"},
-		{name: "unsetenv", kind: strings_, keyword: true, doc: "environment variables of the container that the image doesn't get"},
+		{name: "unsetannotation", kind: texts, keyword: true, doc: "annotations of the container that the image doesn't get"},
 		{name: "config", kind: kind{"a path, a string, or a dict", either(isPath, is[*starlark.Dict])}, keyword: true,
 			doc: `a JSON file, or a dict, with parts of a docker configuration: {"User": "app"}`},
-		{name: "change", kind: strings_, keyword: true, doc: "instructions of a Containerfile that change the configuration, after config"},
+		{name: "change", kind: texts, keyword: true, doc: "instructions of a Containerfile that change the configuration, after config"},
 		{name: "add_file", kind: kind{`a dict from paths in the image to host paths, or a list of "SOURCE[:DESTINATION]"`,
-			either(isPlaces, listOf(isString))}, keyword: true, doc: "host files that the image gets in a layer of their own, as root's, 0644"},
+			either(dictOf(isPath), listOf(isString))}, keyword: true, doc: "host files that the image gets in a layer of their own, as root's, 0644"},
 		{name: "manifest", kind: aString, keyword: true, doc: "manifest list in the store that the image is added to; made if there is none"},
-		{name: "iidfile", kind: aPath, keyword: true, doc: `file that receives the image's ID, "sha256:…"`},
-		{name: "metadata_file", kind: aPath, keyword: true, doc: "file that receives the image's digests as JSON"},
-		{name: "cw", kind: kind{"a dict from strings to strings, or a string", either(isString, isMapping(false))}, keyword: true,
-			doc: `make a confidential workload, an encrypted disk image for krun: {"type": "snp", "passphrase": …}`},
-	}, scanParams, compressionParams, protectionParams, accessParams),
+	}, imageParams, scanParams, compressionParams, protectionParams, accessParams),
 	gives: "an image: .id, .digest, .names",
 	example: `image = commit(ctr, "localhost/example-commit")
 print(image.names, image.digest)
@@ -87,20 +72,28 @@ if arg("passphrase", default = ""): # needs mkfs.ext4 to make, and a machine wit
 var scanParams = []param{
 	{name: "sbom", kind: aString, keyword: true, doc: `scan with a known scanner: "syft", "syft-cyclonedx", "syft-spdx", "trivy", "trivy-cyclonedx" or "trivy-spdx"`},
 	{name: "sbom_scanner_image", kind: aString, keyword: true, doc: "scan with this image instead"},
-	{name: "sbom_scanner_command", kind: kind{"a string, or a list of strings", either(isString, listOf(isString))}, keyword: true,
-		doc: "what is run in it"},
+	{name: "sbom_scanner_command", kind: texts, keyword: true, doc: "what is run in it"},
 	{name: "sbom_merge_strategy", kind: aString, keyword: true,
 		doc: `how the lists of several commands become one: "cat", "merge-cyclonedx-by-component-name-and-version" or "merge-spdx-by-package-name-and-versioninfo"`},
 	{name: "sbom_output", kind: aPath, keyword: true, doc: "host file that receives the list"},
 	{name: "sbom_image_output", kind: aString, keyword: true, doc: "path in the image that receives the list"},
 	{name: "sbom_purl_output", kind: aPath, keyword: true, doc: "host file that receives the list of package URLs"},
 	{name: "sbom_image_purl_output", kind: aString, keyword: true, doc: "path in the image that receives the list of package URLs"},
-	{name: "pull", kind: aString, keyword: true, fallback: `"missing"`, doc: "when the scanner's image is fetched, as for from_"},
+	{name: "pull", kind: aPolicy, keyword: true, fallback: `"missing"`, doc: "when the scanner's image is fetched, as for from_"},
 }
 
 func doCommit(c *call) (_ starlark.Value, err error) {
-	o := engine.CommitOptions{Name: c.text("name"), Format: c.text("format"), Squash: c.flag("squash", false), Remove: c.flag("rm", false),
-		Manifest: c.text("manifest"), Scan: c.scan(), IDFile: c.source("iidfile"), MetadataFile: c.source("metadata_file")}
+	o := engine.CommitOptions{Name: c.text("name"), Format: c.format(), Squash: c.flag("squash", false), Remove: c.flag("rm", false),
+		Manifest: c.text("manifest")}
+	if o.Scan, err = c.scan(); err != nil {
+		return nil, err
+	}
+	if o.IDFile, err = c.source("iidfile"); err != nil {
+		return nil, err
+	}
+	if o.MetadataFile, err = c.source("metadata_file"); err != nil {
+		return nil, err
+	}
 	if o.Compression, err = c.compression(); err != nil {
 		return nil, err
 	}
@@ -129,30 +122,13 @@ func doCommit(c *call) (_ starlark.Value, err error) {
 	return &imageValue{image}, nil
 }
 
-func (c *call) times() (t engine.Times, err error) {
-	t.Rewrite = c.flag("rewrite_timestamp", false)
-	if t.Timestamp, err = c.time("timestamp"); err == nil {
-		t.SourceDateEpoch, err = c.time("source_date_epoch")
-	}
-	return t, err
-}
-
 func (c *call) edits() (e engine.Edits, err error) {
-	e = engine.Edits{UnsetAnnotations: c.stringList("unsetannotation"), UnsetEnv: c.stringList("unsetenv"),
-		Changes: c.stringList("change"), OmitHistory: c.flag("omit_history", false)}
-	if dict, ok := c.values["annotation"].(*starlark.Dict); ok {
-		for _, item := range itemsOf(dict) {
-			if item.Key == "" || strings.Contains(item.Key, "=") {
-				return e, c.wrong("annotation", "%q can't be an annotation's name", item.Key)
-			}
-			e.Annotations = append(e.Annotations, item.Key+"="+*item.Value)
-		}
+	e = engine.Edits{UnsetAnnotations: c.texts("unsetannotation"), UnsetEnv: c.texts("unsetenv"),
+		Changes: c.texts("change"), OmitHistory: c.flag("omit_history", false)}
+	if e.Annotations, err = c.lines("annotation"); err != nil {
+		return e, err
 	}
-	for name, to := range map[string]**bool{"created_annotation": &e.CreatedAnnotation, "identity_label": &e.IdentityLabel} {
-		if c.given(name) {
-			*to = new(c.flag(name, false))
-		}
-	}
+	e.CreatedAnnotation, e.IdentityLabel = c.choice("created_annotation"), c.choice("identity_label")
 	switch v := c.values["config"].(type) {
 	case nil:
 	case *starlark.Dict:
@@ -178,15 +154,14 @@ func (c *call) edits() (e engine.Edits, err error) {
 func (c *call) addFiles() (map[string]engine.Source, error) {
 	added := map[string]engine.Source{}
 	add := func(dest string, from starlark.Value) error {
-		p := c.place(from)
 		if dest == "" || hostString(from) == "" {
 			return c.wrong("add_file", "names no file")
 		}
 		if _, twice := added[dest]; twice {
 			return c.wrong("add_file", "%s is there twice", dest)
 		}
-		added[dest] = engine.Source{Root: p.root, Path: p.name}
-		_, err := p.files()
+		source, err := c.sourceOf(from)
+		added[dest] = source
 		return err
 	}
 	if dict, ok := c.values["add_file"].(*starlark.Dict); ok {
@@ -209,45 +184,20 @@ func (c *call) addFiles() (map[string]engine.Source, error) {
 	return added, nil
 }
 
-// source returns the place of a path argument, or nil.
-func (c *call) source(name string) *engine.Source {
-	if !c.given(name) {
-		return nil
-	}
-	p := c.place(c.values[name])
-	return &engine.Source{Root: p.root, Path: p.name}
-}
-
-// confidential returns what the option cw says, as buildah writes it. There may be a passphrase in it.
-func (c *call) confidential() (string, error) {
-	dict, ok := c.values["cw"].(*starlark.Dict)
-	if !ok {
-		return c.text("cw"), nil
-	}
-	var parts []string
-	for _, item := range itemsOf(dict) {
-		if strings.Contains(item.Key+*item.Value, ",") {
-			return "", c.wrong("cw", "%s has a comma in it, which buildah's library can't read", item.Key)
-		}
-		parts = append(parts, item.Key+"="+*item.Value)
-	}
-	return strings.Join(parts, ","), nil
-}
-
 // scan returns what the options of a scan say, or nil if there is none of them.
-func (c *call) scan() *engine.Scan {
+func (c *call) scan() (_ *engine.Scan, err error) {
 	asked := slices.ContainsFunc(scanParams, func(p param) bool { return p.name != "pull" && c.given(p.name) })
 	if !asked {
-		return nil
+		return nil, nil
 	}
 	s := &engine.Scan{
-		Preset: c.text("sbom"), Image: c.text("sbom_scanner_image"), Commands: c.stringList("sbom_scanner_command"),
-		Merge: c.text("sbom_merge_strategy"), Pull: c.text("pull"),
-		Output: c.source("sbom_output"), PURLOutput: c.source("sbom_purl_output"),
+		Preset: c.text("sbom"), Image: c.text("sbom_scanner_image"), Commands: c.texts("sbom_scanner_command"),
+		Merge: c.text("sbom_merge_strategy"), Pull: c.policy("pull"),
 		ImageOutput: c.text("sbom_image_output"), ImagePURLOutput: c.text("sbom_image_purl_output"),
 	}
-	if isString(c.values["sbom_scanner_command"]) {
-		s.Commands = []string{c.text("sbom_scanner_command")}
+	if s.Output, err = c.source("sbom_output"); err != nil {
+		return nil, err
 	}
-	return s
+	s.PURLOutput, err = c.source("sbom_purl_output")
+	return s, err
 }

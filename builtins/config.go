@@ -19,7 +19,7 @@ port = {"80/tcp": True, "443/tcp": None}. Items are done in their order.
 
 An entry point leaves the command as it is, and that becomes its arguments: name both. Health checks, triggers (onbuild), shell,
 comment, host and domain name exist only in docker's image format, annotations only in OCI's: a commit in the other one says
-what it leaves out.`,
+what it leaves out. With add_history the image's history names what has an instruction in Containerfiles.`,
 		params: []param{ctrParam},
 		example: `config(ctr, entrypoint = ["nginx", "-g", "daemon off;"], cmd = None, port = ["80/tcp"], env = {"LANG": "C.UTF-8"},
     label = {"stage": "test", "obsolete": None}, workingdir = "/srv", user = "app:app", volume = ["/data"], stop_signal = "SIGQUIT")
@@ -39,8 +39,7 @@ config(ctr, unsetlabel = ["a"], unsetannotation = ["org.opencontainers.image.tit
 	for _, s := range engine.Settings() {
 		v.params = append(v.params, param{name: s.Name, kind: settingKind(s.Form), keyword: true, doc: s.Doc})
 	}
-	v.params = append(v.params, param{name: "add_history", kind: aBool, keyword: true, fallback: "False",
-		doc: "note in the image's history what has an instruction in Containerfiles"})
+	v.params = append(v.params, historyParam)
 	return v
 }
 
@@ -57,7 +56,7 @@ func doConfig(c *call) (starlark.Value, error) {
 		}
 		values[s.Name] = value
 	}
-	return nil, c.container().Configure(values, c.flag("add_history", false))
+	return nil, c.container().Configure(values, c.history())
 }
 
 // setting returns a value in the form that the setting takes.

@@ -41,7 +41,7 @@ var copyParams = slices.Concat([]param{ctrParam,
 	{name: "contextdir", kind: aPath, keyword: true, doc: "the directory that src is relative to, and can't leave; with from_, one in there"},
 	{name: "ignorefile", kind: aPath, keyword: true,
 		doc: "file of patterns to exclude, with contextdir; that directory's .containerignore or .dockerignore"},
-	{name: "exclude", kind: strings_, keyword: true, doc: `patterns of what is left out, as in .containerignore: "**/*.o", "!keep.o"`},
+	{name: "exclude", kind: texts, keyword: true, doc: `patterns of what is left out, as in .containerignore: "**/*.o", "!keep.o"`},
 	{name: "chown", kind: aString, keyword: true, doc: `"user[:group]", names in the container or numbers`},
 	{name: "chmod", kind: kind{"a string, or a whole number", either(isString, is[starlark.Int])}, keyword: true,
 		doc: `permissions as chmod has them, "0755", 0o755 or "u=rwX,go=rX", without setuid and its like; the source's own`},
@@ -136,7 +136,7 @@ func (c *call) copy(extract bool) error {
 		Dest:          c.text("dest"),
 		Chown:         c.text("chown"),
 		Chmod:         c.text("chmod"),
-		Exclude:       c.stringList("exclude"),
+		Exclude:       c.texts("exclude"),
 		Checksum:      c.text("checksum"),
 		Parents:       c.flag("parents", false),
 		NoFollow:      c.flag("no_follow_symlinks", false),
@@ -168,7 +168,10 @@ func (c *call) copy(extract bool) error {
 		return err
 	}
 	if o.From != nil {
-		o.From.DecryptionKeys, o.From.RemoveSignatures = c.stringList("decryption_key"), c.flag("remove_signatures", false)
+		o.From.RemoveSignatures = c.flag("remove_signatures", false)
+		if o.From.DecryptionKeys, err = c.decryptionKeys(); err != nil {
+			return err
+		}
 	}
 	if o.Context, o.IgnoreFile, err = c.copyContext(o.From); err != nil {
 		return err
@@ -185,11 +188,8 @@ func (c *call) copyFrom() (*engine.CopyFrom, error) {
 	case *containerValue:
 		return &engine.CopyFrom{Container: v.container}, nil
 	case *imageValue:
-		if !v.image.Stored {
-			return nil, c.wrong("from_", "%s was committed to a place outside the store", v).
-				WithHint("name that place, or commit to a name in the store first.")
-		}
-		return &engine.CopyFrom{Name: v.image.ID}, nil
+		id, err := c.storedID("from_", v)
+		return &engine.CopyFrom{Name: id}, err
 	case starlark.String:
 		return &engine.CopyFrom{Name: string(v)}, nil
 	}
@@ -227,10 +227,7 @@ func (c *call) copySources(o *engine.CopyOptions) error {
 		o.Contents = new(contentsOf(text))
 		return nil
 	}
-	sources := elements(c.values["src"])
-	if isPath(c.values["src"]) {
-		sources = []starlark.Value{c.values["src"]}
-	}
+	sources := oneOrMore(c.values["src"])
 	if !c.given("src") {
 		return c.bad("lacks src").WithHint("src: what is copied; or contents: what a file is to hold.")
 	}

@@ -18,15 +18,16 @@ archive), an image, a manifest, which stands for its image of the platform, or "
 Instructions that the image holds for those who build upon it (ONBUILD, in images of docker format) are carried out, as in
 a Containerfile; the files that they copy are those of the script's directory.
 
+format says what the configuration is meant for; commit has a format of its own.
+
 from is a reserved word in Starlark, hence the underscore.`,
 	params: slices.Concat([]param{
 		{name: "image", kind: aBase, required: true, doc: "what it starts from"},
 		{name: "name", kind: aString, keyword: true, doc: "the container's name; one is made up from the image's"},
 		{name: "pull", kind: aPolicy, keyword: true, fallback: `"missing"`, doc: policyDoc},
-		{name: "format", kind: aString, keyword: true, fallback: `"oci"`,
-			doc: `"oci" or "docker": what the configuration is meant for; commit has a format of its own`},
+		formatParam,
 		decryptionKey,
-		{name: "volume", kind: strings_, keyword: true, doc: `host directories that all steps find, as volume of run: "source:target[:options]"`},
+		{name: "volume", kind: texts, keyword: true, doc: `host directories that all steps find, as volume of run: "source:target[:options]"`},
 		{name: "keep", kind: aBool, keyword: true, fallback: "False", doc: "leave the container for a look when the script has ended, and say its name"},
 	}, platformParams, stepDefaultParams, userParams, accessParams),
 	gives: "a container: .id, .name, .image, .image_id, .builder",
@@ -61,25 +62,28 @@ builder = from_("scratch", volume = ["packages:/var/cache/packages:ro"])`,
 		if err != nil {
 			return nil, err
 		}
+		keys, err := c.decryptionKeys()
+		if err != nil {
+			return nil, err
+		}
 		o := engine.FromOptions{
 			Image:          c.text("image"),
 			Name:           c.text("name"),
 			Pull:           c.policy("pull"),
 			Platform:       c.platform(),
-			Format:         c.text("format"),
-			DecryptionKeys: c.stringList("decryption_key"),
+			Format:         c.format(),
+			DecryptionKeys: keys,
 			Keep:           c.flag("keep", false),
 			Access:         access,
 			Steps:          steps,
-			Volumes:        c.stringList("volume"),
+			Volumes:        c.texts("volume"),
 			Users:          c.users(),
 		}
 		if image, ok := c.values["image"].(*imageValue); ok {
-			if !image.image.Stored {
-				return nil, c.wrong("image", "%s was committed to a place outside the store", image).
-					WithHint("name that place, or commit to a name in the store first.")
+			if o.Image, err = c.storedID("image", image); err != nil {
+				return nil, err
 			}
-			o.Image, o.Pull = image.image.ID, "never"
+			o.Pull = "never"
 		} else if v, ok := c.values["image"].(*manifestValue); ok {
 			o.Image, o.Pull = v.list.ID, "never"
 		}

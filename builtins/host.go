@@ -31,20 +31,15 @@ host("gzip -c > $ROOT/passwd.gz", stdin = root / "etc/passwd", env = {"ROOT": st
 print(differs, host(["tty"], terminal = True).stdout)`,
 	},
 	do: func(c *call) (starlark.Value, error) {
-		env, err := c.environment("env")
-		if err != nil {
-			return nil, err
-		}
-		argv, line, err := c.command()
-		if err != nil {
-			return nil, err
-		}
 		process, done, err := c.process()
 		if err != nil {
 			return nil, err
 		}
 		defer done()
-		o := engine.HostOptions{Args: argv, Shell: line, Env: env, Dir: c.hostPath("cwd"), Process: process}
+		o := engine.HostOptions{Process: process}
+		if c.given("cwd") {
+			o.Dir = c.place(c.values["cwd"]).host() // with links as the host follows them, as for all that the command does
+		}
 		result, err := c.session.engine.Host(c.ctx(), o)
 		return c.finished(result, err)
 	},

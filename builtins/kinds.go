@@ -3,6 +3,7 @@ package builtins
 import (
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	sltime "go.starlark.net/lib/time"
@@ -21,7 +22,6 @@ var (
 	aBase      = kind{`an image, the name of one, or "scratch"`, anImage.takes}
 	aPath      = kind{"a path or a string", isPath}
 	paths      = kind{"a path or a string, or a list of them", either(isPath, listOf(isPath))}
-	strings_   = kind{"a list of strings", listOf(isString)}
 	texts      = kind{"a list of strings, or one string", either(isString, listOf(isString))}
 	aSize      = kind{`a size ("64m"), or a number of bytes`, either(isString, is[starlark.Int])}
 	aCommand   = kind{"a list of strings and paths, or a string for the shell", either(isString, listOf(isPath))}
@@ -67,15 +67,15 @@ func listOf(takes func(starlark.Value) bool) func(starlark.Value) bool {
 	}
 }
 
-// isMapping accepts dicts from strings to strings, and to None where that unsets.
-func isMapping(none bool) func(starlark.Value) bool {
+// dictOf accepts dicts from strings to what takes accepts.
+func dictOf(takes func(starlark.Value) bool) func(starlark.Value) bool {
 	return func(v starlark.Value) bool {
 		dict, ok := v.(*starlark.Dict)
 		if !ok {
 			return false
 		}
 		for _, item := range dict.Items() {
-			if !isString(item[0]) || !isString(item[1]) && !(none && isNone(item[1])) {
+			if !isString(item[0]) || !takes(item[1]) {
 				return false
 			}
 		}
@@ -83,32 +83,17 @@ func isMapping(none bool) func(starlark.Value) bool {
 	}
 }
 
-// isSet accepts dicts from strings to True or None.
-func isSet(v starlark.Value) bool {
-	dict, ok := v.(*starlark.Dict)
-	if !ok {
-		return false
+// isMapping accepts dicts from strings to strings, and to None where that unsets.
+func isMapping(none bool) func(starlark.Value) bool {
+	if none {
+		return dictOf(either(isString, isNone))
 	}
-	for _, item := range dict.Items() {
-		if !isString(item[0]) || item[1] != starlark.True && !isNone(item[1]) {
-			return false
-		}
-	}
-	return true
+	return dictOf(isString)
 }
 
-// isPlaces accepts dicts from strings to paths and strings.
-func isPlaces(v starlark.Value) bool {
-	dict, ok := v.(*starlark.Dict)
-	if !ok {
-		return false
-	}
-	for _, item := range dict.Items() {
-		if !isString(item[0]) || !isPath(item[1]) {
-			return false
-		}
-	}
-	return true
+// isSet accepts dicts from strings to True or None.
+func isSet(v starlark.Value) bool {
+	return dictOf(func(item starlark.Value) bool { return item == starlark.True || isNone(item) })(v)
 }
 
 // elements returns the elements of a list or tuple.
@@ -122,6 +107,17 @@ func elements(v starlark.Value) []starlark.Value {
 		all[i] = sequence.Index(i)
 	}
 	return all
+}
+
+// oneOrMore returns the elements of a list or tuple, or the one value; nothing for nil.
+func oneOrMore(v starlark.Value) []starlark.Value {
+	if v == nil {
+		return nil
+	}
+	if is[*starlark.List](v) || is[starlark.Tuple](v) {
+		return elements(v)
+	}
+	return []starlark.Value{v}
 }
 
 // stringList returns a list argument as strings; paths become the host's.
@@ -143,14 +139,6 @@ func hostString(v starlark.Value) string {
 	}
 	s, _ := starlark.AsString(v)
 	return s
-}
-
-// hostPath returns the host's path of a path argument, "" if it wasn't given.
-func (c *call) hostPath(name string) string {
-	if !c.given(name) {
-		return ""
-	}
-	return c.place(c.values[name]).host()
 }
 
 // count returns an argument that is a number from 0 up.
@@ -205,31 +193,24 @@ func (c *call) texts(name string) []string {
 	return c.stringList(name)
 }
 
-// environment returns a dict argument as NAME=VALUE lines, sorted.
-func (c *call) environment(name string) ([]string, error) {
-	dict, _ := c.values[name].(*starlark.Dict)
-	if dict == nil {
+// lines returns a dict argument as NAME=VALUE lines in its order, NAME alone for None.
+func (c *call) lines(name string) ([]string, error) {
+	dict, ok := c.values[name].(*starlark.Dict)
+	if !ok {
 		return nil, nil
 	}
 	var lines []string
 	for _, item := range dict.Items() {
-		key, value := hostString(item[0]), hostString(item[1])
-		if key == "" || !validVariable(key) {
-			return nil, c.wrong(name, "%q can't be a variable's name", key)
+		line := hostString(item[0])
+		if line == "" || strings.ContainsAny(line, "=\x00") {
+			return nil, c.wrong(name, "%q can't be a name", line)
 		}
-		lines = append(lines, key+"="+value)
+		if item[1] != starlark.None {
+			line += "=" + hostString(item[1])
+		}
+		lines = append(lines, line)
 	}
-	sort.Strings(lines)
 	return lines, nil
-}
-
-func validVariable(name string) bool {
-	for _, r := range name {
-		if r == '=' || r == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // settingKind returns the kind of a configuration setting.

@@ -102,8 +102,8 @@ var instanceVerb = &verb{
 		{name: "os", kind: aString, keyword: true, doc: `its operating system, for example "linux"`},
 		{name: "variant", kind: aString, keyword: true, doc: `its architecture's variant, for example "v8"`},
 		{name: "os_version", kind: aString, keyword: true, doc: "the version of its operating system"},
-		{name: "os_features", kind: strings_, keyword: true, doc: "what it needs of its operating system"},
-		{name: "features", kind: strings_, keyword: true, doc: "what it needs of its processor; docker's format has that, OCI's hasn't"},
+		{name: "os_features", kind: texts, keyword: true, doc: "what it needs of its operating system"},
+		{name: "features", kind: texts, keyword: true, doc: "what it needs of its processor; docker's format has that, OCI's hasn't"},
 		{name: "annotations", kind: aMapping, keyword: true, doc: "annotations of its entry in the list"},
 		{name: "all", kind: aBool, keyword: true, fallback: "False",
 			doc: "of a list: take all its images, rather than this platform's"},
@@ -132,10 +132,10 @@ print(more.instances[0].os_version)`},
 			}
 		}
 		if c.given("os_features") {
-			entry.OSFeatures = c.stringList("os_features")
+			entry.OSFeatures = c.texts("os_features")
 		}
 		if c.given("features") {
-			entry.Features = c.stringList("features")
+			entry.Features = c.texts("features")
 		}
 		if c.given("annotations") {
 			entry.Annotations = c.pairs("annotations")
@@ -174,17 +174,15 @@ model = artifact("model.bin", config = "model.json", config_type = "application/
 push(manifest("localhost/example-model", [model]), "dir:example-model")`},
 	do: func(c *call) (starlark.Value, error) {
 		a := &engine.Artifact{
-			Type: c.text("type"), Config: c.hostPath("config"), ConfigType: c.text("config_type"), LayerType: c.text("layer_type"),
+			Type: c.text("type"), ConfigType: c.text("config_type"), LayerType: c.text("layer_type"),
 			Subject: c.imageName("subject"), Annotations: c.pairs("annotations"), ExcludeTitles: c.flag("exclude_titles", false),
 		}
-		switch files := c.values["files"].(type) {
-		case nil:
-		case starlark.Sequence:
-			for _, file := range elements(files) {
-				a.Files = append(a.Files, c.place(file).host())
-			}
-		default:
-			a.Files = []string{c.place(files).host()}
+		var err error
+		if a.Config, err = c.placeOf("config"); err != nil {
+			return nil, err
+		}
+		if a.Files, err = c.places("files"); err != nil {
+			return nil, err
 		}
 		return &artifactValue{a}, nil
 	},

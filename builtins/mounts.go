@@ -1,7 +1,9 @@
 package builtins
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -39,7 +41,7 @@ var (
 var mountParams = []param{
 	{name: "mount", kind: mounts, keyword: true,
 		doc: `what the step finds in its root and the image doesn't get: values of bind, cache, tmpfs, secret and ssh, or strings as buildah's --mount takes them`},
-	{name: "volume", kind: strings_, keyword: true,
+	{name: "volume", kind: texts, keyword: true,
 		doc: `host directories that the step can write to: "source:target[:options]", the options being ro, rw, U (give it to the step's user), O (keep what is written out of it), z and Z (SELinux), exec, noexec and their like, upperdir= and workdir= (with O), private and slave`},
 	{name: "contextdir", kind: aPath, keyword: true, doc: "directory that the sources of bind mounts are looked up in, and don't lead out of"},
 }
@@ -271,33 +273,42 @@ run(ctr, "cat ~/.netrc > /dev/null", user = "1000", env = {"HOME": "/tmp"}, moun
 		if s.Mode, s.UID, s.GID, err = c.mountOwner(); err != nil {
 			return nil, err
 		}
-		c.secretSource(&s)
-		if name := c.text("env"); s.Value == nil && s.File == "" && !s.Optional {
+		file := c.secretSource(&s)
+		if name := c.text("env"); s.Value == nil && file == nil && !s.Optional {
 			return nil, c.wrong("env", "%s is not set in the environment", name).WithHint("set it, or allow it to be missing: required = False")
 		}
-		return c.mount(func(*call) (engine.Mount, error) { made := s; return &made, nil })
+		return c.mount(func(*call) (_ engine.Mount, err error) {
+			made := s
+			if file != nil {
+				made.File, err = c.placed("src", file)
+			}
+			if made.Optional && errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return &made, err
+		})
 	},
 }
 
-// secretSource finds where the secret is.
-func (c *call) secretSource(s *engine.SecretMount) {
+// secretSource finds the secret, or the file that holds it.
+func (c *call) secretSource(s *engine.SecretMount) (file starlark.Value) {
 	environment := c.session.options.Env
 	variable, named := c.text("env"), c.given("env")
 	switch {
 	case c.given("value"):
 		s.Value = []byte(c.text("value"))
-		return
+		return nil
 	case c.given("src"):
-		s.File = c.hostPath("src")
-		return
+		return c.values["src"]
 	case !named:
 		variable = s.ID
 	}
 	if text, set := environment[variable]; set {
 		s.Value = []byte(text)
 	} else if !named {
-		s.File = c.place(starlark.String(s.ID)).host()
+		return starlark.String(s.ID)
 	}
+	return nil
 }
 
 var sshVerb = &verb{
@@ -326,13 +337,6 @@ run(ctr, "test -S /run/agent", user = "1000", mount = [
 		if s.Mode, s.UID, s.GID, err = c.mountOwner(); err != nil {
 			return nil, err
 		}
-		all := elements(c.values["src"])
-		if v, given := c.values["src"]; given && isPath(v) {
-			all = []starlark.Value{v}
-		}
-		for _, v := range all {
-			s.Sources = append(s.Sources, c.place(v).host())
-		}
 		if !c.given("src") {
 			if socket := c.session.options.Env["SSH_AUTH_SOCK"]; socket != "" {
 				s.Sources = []string{socket}
@@ -341,7 +345,13 @@ run(ctr, "test -S /run/agent", user = "1000", mount = [
 					WithHint("start one (eval $(ssh-agent); ssh-add), name key files with src, or allow it to be missing: required = False")
 			}
 		}
-		return c.mount(func(*call) (engine.Mount, error) { made := s; return &made, nil })
+		return c.mount(func(*call) (_ engine.Mount, err error) {
+			made := s
+			if c.given("src") {
+				made.Sources, err = c.places("src")
+			}
+			return &made, err
+		})
 	},
 }
 
@@ -374,15 +384,18 @@ func (c *call) mountPlace(source, root starlark.Value) (engine.Place, error) {
 	case *containerValue:
 		place.Container = root.container
 	case *imageValue:
-		if !root.image.Stored {
-			return place, c.bad("%s was committed to a place outside the store", root).WithHint("commit to a name in the store first.")
+		var err error
+		if place.Image, err = c.storedID("from_", root); err != nil {
+			return place, err
 		}
-		place.Image = root.image.ID
 	case starlark.String:
 		place.Image = string(root)
 	default:
 		if c.given("contextdir") {
-			place.Root = c.hostPath("contextdir")
+			var err error
+			if place.Root, err = c.placeOf("contextdir"); err != nil {
+				return place, err
+			}
 			break
 		}
 		at := c.place(source)
@@ -514,7 +527,7 @@ func (c *call) stepMounts() (all []engine.Mount, err error) {
 		}
 		all = append(all, mount)
 	}
-	for _, text := range c.stringList("volume") {
+	for _, text := range c.texts("volume") {
 		volume, err := engine.ParseVolume(text, c.session.options.Dir)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"strings"
+
 	"go.starlark.net/starlark"
 
 	"github.com/rlbuild/rlbuild/engine"
@@ -20,8 +22,33 @@ func (c *call) platform() engine.Platform {
 }
 
 // decryptionKey names the keys of encrypted images.
-var decryptionKey = param{name: "decryption_key", kind: strings_, keyword: true,
+var decryptionKey = param{name: "decryption_key", kind: texts, keyword: true,
 	doc: `keys that an encrypted image can be read with: "FILE", "FILE:file=PASSWORDFILE", "FILE:pass=PASSWORD" or "provider:NAME"`}
+
+// decryptionKeys returns those keys with the host's paths of their files.
+func (c *call) decryptionKeys() ([]string, error) {
+	keys := c.texts(decryptionKey.name)
+	for i, key := range keys {
+		if strings.HasPrefix(key, "provider:") {
+			continue
+		}
+		file, password, more := strings.Cut(key, ":")
+		at, err := c.placed(decryptionKey.name, starlark.String(file))
+		if err != nil {
+			return nil, err
+		}
+		if name, isFile := strings.CutPrefix(password, "file="); isFile {
+			if name, err = c.placed(decryptionKey.name, starlark.String(name)); err != nil {
+				return nil, err
+			}
+			password = "file=" + name
+		}
+		if keys[i] = at; more {
+			keys[i] += ":" + password
+		}
+	}
+	return keys, nil
+}
 
 // aPolicy is the kind of pull policies: buildah's words, and what --pull=true and --pull=false say.
 var aPolicy = kind{"a string, True or False", either(isString, is[starlark.Bool])}

@@ -25,9 +25,15 @@ var processParams = []param{
 
 var anInput = kind{"a string, bytes or a path", either(isString, is[starlark.Bytes], is[*pathValue])}
 
-// process returns what those options say. Call done when the command has ended.
+// process returns the command and what cmdParam, envParam and those options say. Call done when it has ended.
 func (c *call) process() (p engine.Process, done func(), err error) {
 	done = func() {}
+	if p.Env, err = c.lines("env"); err != nil {
+		return p, done, err
+	}
+	if p.Args, p.Shell, err = c.command(); err != nil {
+		return p, done, err
+	}
 	p.Terminal = c.flag("terminal", false)
 	if c.given("timeout") {
 		if p.Timeout, err = c.duration("timeout"); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // protectionParams are the options of those verbs that can encrypt and sign what they write.
 var protectionParams = []param{
-	{name: "encryption_key", kind: strings_, keyword: true,
+	{name: "encryption_key", kind: texts, keyword: true,
 		doc: `encrypt the layers for these keys: "jwe:FILE", "pgp:RECIPIENT", "pkcs7:FILE", "pkcs11:FILE" or "provider:NAME"`},
 	{name: "encrypt_layer", kind: kind{"a list of whole numbers", listOf(is[starlark.Int])}, keyword: true,
 		doc: "which layers are encrypted, counted from 0, or from the last with -1; all"},
@@ -22,8 +22,11 @@ var protectionParams = []param{
 
 // protection returns what those options say.
 func (c *call) protection() (p engine.Protection, err error) {
-	for _, key := range c.stringList("encryption_key") {
-		p.EncryptionKeys = append(p.EncryptionKeys, c.encryptionKey(key))
+	for _, key := range c.texts("encryption_key") {
+		if key, err = c.encryptionKey(key); err != nil {
+			return p, err
+		}
+		p.EncryptionKeys = append(p.EncryptionKeys, key)
 	}
 	for _, value := range elements(c.values["encrypt_layer"]) {
 		layer, err := starlark.AsInt32(value)
@@ -33,16 +36,19 @@ func (c *call) protection() (p engine.Protection, err error) {
 		p.EncryptLayers = append(p.EncryptLayers, layer)
 	}
 	p.SignBy = c.text("sign_by")
-	p.SigstoreKey = c.hostPath("sign_by_sigstore_private_key")
-	p.PassphraseFile = c.hostPath("sign_passphrase_file")
-	return p, nil
+	if p.SigstoreKey, err = c.placeOf("sign_by_sigstore_private_key"); err != nil {
+		return p, err
+	}
+	p.PassphraseFile, err = c.placeOf("sign_passphrase_file")
+	return p, err
 }
 
 // encryptionKey returns the key with the host's path of its file, if it is in one.
-func (c *call) encryptionKey(key string) string {
+func (c *call) encryptionKey(key string) (string, error) {
 	protocol, file, _ := strings.Cut(key, ":")
 	if slices.Contains([]string{"jwe", "pkcs7", "pkcs11"}, protocol) && file != "" {
-		return protocol + ":" + c.place(starlark.String(file)).host()
+		at, err := c.placed("encryption_key", starlark.String(file))
+		return protocol + ":" + at, err
 	}
-	return key
+	return key, nil
 }

@@ -39,13 +39,17 @@ pull("oci:example-pull", authfile = "auth.json", cert_dir = "certs", creds = "us
 		if err != nil {
 			return nil, err
 		}
+		keys, err := c.decryptionKeys()
+		if err != nil {
+			return nil, err
+		}
 		images, err := c.session.engine.Pull(c.ctx(), engine.PullOptions{
 			Image:            c.text("image"),
 			AllTags:          c.flag("all_tags", false),
 			Policy:           c.policy("policy"),
 			Platform:         c.platform(),
 			RemoveSignatures: c.flag("remove_signatures", false),
-			DecryptionKeys:   c.stringList("decryption_key"),
+			DecryptionKeys:   keys,
 			Access:           access,
 		})
 		if err != nil {

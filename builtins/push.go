@@ -2,7 +2,6 @@ package builtins
 
 import (
 	"slices"
-	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
@@ -28,10 +27,9 @@ sigstore need use-sigstore-attachments there.`,
 		{name: "digestfile", kind: aPath, keyword: true, doc: "file that the digest is written to"},
 		{name: "all", kind: aBool, keyword: true, fallback: "True", doc: "of a list: send its images too; they are there if this is False"},
 		{name: "rm", kind: aBool, keyword: true, fallback: "False", doc: "of a list: remove it from the store when it is sent"},
-		{name: "add_compression", kind: strings_, keyword: true,
+		{name: "add_compression", kind: texts, keyword: true,
 			doc: "of a list: add each image in these compressions too, beside those it has"},
-		{name: "timestamp", kind: anInt, keyword: true,
-			doc: "of a list: the time of files in layers that are written anew, in seconds since 1970"},
+		{name: "timestamp", kind: aTime, keyword: true, doc: "of a list: the time of files in layers that are written anew"},
 	}, accessParams),
 	gives: "a struct: digest of the manifest as it was written, reference by which it can be had again",
 	example: `image = commit(ctr, "localhost/example-push")
@@ -63,9 +61,11 @@ if path("cosign.key").exists():
 		`list = manifest("localhost/example-list", [commit(ctr, "localhost/example-single")])
 push(list, "oci:example-list", all = True, add_compression = ["zstd"], timestamp = 0, rm = True)`},
 	do: func(c *call) (starlark.Value, error) {
-		o := engine.PushOptions{Dest: c.text("dest"), Format: c.text("format"), DigestFile: c.hostPath("digestfile")}
+		o := engine.PushOptions{Dest: c.text("dest"), Format: c.text("format"), RemoveSignatures: c.flag("remove_signatures", false)}
 		var err error
-		o.RemoveSignatures = c.flag("remove_signatures", false)
+		if o.DigestFile, err = c.source("digestfile"); err != nil {
+			return nil, err
+		}
 		if o.Compression, err = c.compression(); err != nil {
 			return nil, err
 		}
@@ -106,18 +106,12 @@ func (c *call) push(o engine.PushOptions) (*engine.Pushed, error) {
 }
 
 // listPush returns what the options say that are for lists.
-func (c *call) listPush() (engine.ListPushOptions, error) {
-	o := engine.ListPushOptions{
-		ListOnly: !c.flag("all", true), Remove: c.flag("rm", false), AddCompression: c.stringList("add_compression"),
+func (c *call) listPush() (o engine.ListPushOptions, err error) {
+	o = engine.ListPushOptions{
+		ListOnly: !c.flag("all", true), Remove: c.flag("rm", false), AddCompression: c.texts("add_compression"),
 	}
-	if c.given("timestamp") {
-		seconds, ok := c.values["timestamp"].(starlark.Int).Int64()
-		if !ok {
-			return o, c.wrong("timestamp", "got %s, want seconds since 1970", c.values["timestamp"])
-		}
-		o.Timestamp = new(time.Unix(seconds, 0).UTC())
-	}
-	return o, nil
+	o.Timestamp, err = c.time("timestamp")
+	return o, err
 }
 
 // The options of those verbs that write compressed layers.
@@ -140,10 +134,8 @@ var (
 
 // compression returns what those parameters say.
 func (c *call) compression() (engine.Compression, error) {
-	compression := engine.Compression{Format: c.text("compression_format"), Disable: c.flag("disable_compression", false)}
-	if force, ok := c.values["force_compression"].(starlark.Bool); ok {
-		compression.Force = new(bool(force))
-	}
+	compression := engine.Compression{Format: c.text("compression_format"), Disable: c.flag("disable_compression", false),
+		Force: c.choice("force_compression")}
 	value, given := c.values["compression_level"]
 	if !given {
 		return compression, nil
@@ -166,6 +158,15 @@ func (c *call) image(value starlark.Value) (*engine.Image, error) {
 	}
 	name, _ := starlark.AsString(value)
 	return c.session.engine.Image(name)
+}
+
+// storedID returns the ID of an argument that is an image of the store.
+func (c *call) storedID(param string, v *imageValue) (string, error) {
+	if !v.image.Stored {
+		return "", c.wrong(param, "%s was committed to a place outside the store", v).
+			WithHint("name that place, or commit to a name in the store first.")
+	}
+	return v.image.ID, nil
 }
 
 // listOrImage returns an argument that is a list, an image, or the name of one, as an image and as a value.

@@ -30,7 +30,7 @@ executed, 124 for one that timeout ended. What a step leaves running in the back
 		{name: "user", kind: aString, keyword: true, doc: `"user[:group]", names in the image or numbers; the image's user`},
 		{name: "workdir", kind: aString, keyword: true, doc: "where the command starts; the image's working directory"},
 		envParam, checkParam,
-		{name: "group_add", kind: strings_, keyword: true,
+		{name: "group_add", kind: texts, keyword: true,
 			doc: "more groups that it is in, names in the image or numbers, in addition to those of from_"},
 		{name: "keep_groups", kind: aBool, keyword: true, fallback: "False",
 			doc: `it is in your own supplementary groups, and in none of the image's; as group_add = ["keep-groups"]`},
@@ -54,26 +54,17 @@ print(found.code)`,
 		`run(ctr, ["id"], keep_groups = True)`,
 	}, runSettingExamples...),
 	do: func(c *call) (starlark.Value, error) {
-		env, err := c.environment("env")
-		if err != nil {
-			return nil, err
-		}
-		argv, line, err := c.command()
-		if err != nil {
-			return nil, err
-		}
 		process, done, err := c.process()
 		if err != nil {
 			return nil, err
 		}
 		defer done()
-		groups := c.stringList("group_add")
+		groups := c.texts("group_add")
 		if c.flag("keep_groups", false) {
 			groups = append(groups, engine.KeepGroups)
 		}
 		o := engine.RunOptions{
-			Args: argv, Shell: line, User: c.text("user"), Workdir: c.text("workdir"), Env: env,
-			Process: process, GroupAdd: groups,
+			Process: process, User: c.text("user"), Workdir: c.text("workdir"), GroupAdd: groups,
 		}
 		if err := c.runSettings(&o); err != nil {
 			return nil, err

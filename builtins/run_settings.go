@@ -10,7 +10,7 @@ var runSettingParams = []param{
 	{name: "no_pivot", kind: aBool, keyword: true, fallback: "False", doc: "enter the root without pivot_root, for roots on a ramdisk; not in the sandbox"},
 	{name: "runtime", kind: aString, keyword: true, doc: "OCI runtime to execute the step with, a path or a name in PATH"},
 	{name: "runtime_flag", kind: texts, keyword: true, doc: `global flags for the OCI runtime, without the dashes in front: "debug"`},
-	{name: "add_history", kind: aBool, keyword: true, fallback: "False", doc: "note the step in the image's history"},
+	historyParam,
 }
 
 // runSettings adds what stepParams and runSettingParams say.
@@ -18,7 +18,7 @@ func (c *call) runSettings(o *engine.RunOptions) (err error) {
 	o.Hostname = c.text("hostname")
 	o.NoHostname, o.NoHosts = c.flag("no_hostname", false), c.flag("no_hosts", false)
 	o.NoPivot, o.Runtime, o.RuntimeFlag = c.flag("no_pivot", false), c.text("runtime"), c.texts("runtime_flag")
-	o.AddHistory = c.flag("add_history", false)
+	o.AddHistory = c.history()
 	o.StepSettings, err = c.stepSettings()
 	return err
 }

@@ -48,13 +48,16 @@ var stepDefaultParams = slices.Concat(stepParams, []param{
 })
 
 // stepSettings returns what stepParams say.
-func (c *call) stepSettings() (engine.StepSettings, error) {
-	s := engine.StepSettings{
+func (c *call) stepSettings() (s engine.StepSettings, err error) {
+	s = engine.StepSettings{
 		CapAdd: c.texts("cap_add"), CapDrop: c.texts("cap_drop"),
-		Device: c.texts("device"), CDIConfigDir: c.hostPath("cdi_config_dir"),
+		Device:    c.texts("device"),
 		AddHost:   c.texts("add_host"),
 		Isolation: c.text("isolation"),
 		Network:   c.text("network"), IPC: c.text("ipc"), PID: c.text("pid"), UTS: c.text("uts"), CgroupNS: c.text("cgroupns"),
+	}
+	if s.CDIConfigDir, err = c.placeOf("cdi_config_dir"); err != nil {
+		return s, err
 	}
 	return s, s.Check()
 }
@@ -65,9 +68,7 @@ func (c *call) stepDefaults() (d engine.StepDefaults, err error) {
 		return d, err
 	}
 	d.DNS, d.DNSOption, d.DNSSearch = c.texts("dns"), c.texts("dns_option"), c.texts("dns_search")
-	if proxy, ok := c.values["http_proxy"].(starlark.Bool); ok {
-		d.HTTPProxy = new(bool(proxy))
-	}
+	d.HTTPProxy = c.choice("http_proxy")
 	d.ShmSize, d.Memory, d.MemorySwap = c.size("shm_size"), c.size("memory"), c.size("memory_swap")
 	d.Ulimit, d.SecurityOpt = c.texts("ulimit"), c.texts("security_opt")
 	d.CgroupParent, d.CPUSetCPUs, d.CPUSetMems = c.text("cgroup_parent"), c.text("cpuset_cpus"), c.text("cpuset_mems")

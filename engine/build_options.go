@@ -144,7 +144,7 @@ func (b *build) translate() (err error) {
 	if l.PullPolicy, err = pullPolicy(o.Pull); err != nil {
 		return err
 	}
-	if l.OciDecryptConfig, err = b.run.decryption(o.DecryptionKeys); err != nil {
+	if l.OciDecryptConfig, err = decryption(o.DecryptionKeys); err != nil {
 		return err
 	}
 	l.MaxPullPushRetries, l.PullPushRetryDelay = o.Access.retries(), o.Access.retryDelay()

@@ -168,7 +168,7 @@ func (j *commitment) givesUp() bool {
 
 // report writes the files that say what image came of a commit.
 func (i *Image) report(o CommitOptions, written []byte) error {
-	if err := writeOut("iidfile", o.IDFile, []byte("sha256:"+i.ID)); err != nil {
+	if err := writeOut("commit", "iidfile", o.IDFile, []byte("sha256:"+i.ID)); err != nil {
 		return err
 	}
 	metadata, err := json.Marshal(map[string]any{
@@ -181,7 +181,7 @@ func (i *Image) report(o CommitOptions, written []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeOut("metadata_file", o.MetadataFile, metadata)
+	return writeOut("commit", "metadata_file", o.MetadataFile, metadata)
 }
 
 // fast makes an image in the store without a copy of the layer on the way. It fails with a notDirect, before it has

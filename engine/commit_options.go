@@ -250,21 +250,22 @@ func (b *Builder) copyOut(source Source) (name string, err error) {
 	return to.Name(), errors.Join(err, to.Close())
 }
 
-// writeOut writes a file that an option names.
-func writeOut(option string, to *Source, data []byte) error {
+// writeOut writes a file that an option of a verb names; nil is none.
+func writeOut(verb, option string, to *Source, data []byte) error {
 	if to == nil {
 		return nil
 	}
 	files, err := rootfs.Open(to.Root)
 	if err != nil {
-		return failure.New("commit:", option, "%w", err)
+		return failure.New(verb+":", option, "%w", err)
 	}
 	defer files.Close()
 	if err := files.WriteFile(to.Path, data, rootfs.Write{}); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return failure.New("commit:", option, "there is no directory %s", filepath.Join(to.Root, path.Dir(to.Path)))
+			return failure.New(verb+":", option, "there is no directory %s", filepath.Join(to.Root, path.Dir(to.Path))).
+				WithHint("make it first, or name another file; the image is there all the same.")
 		}
-		return failure.New("commit:", option, "%w", err)
+		return failure.New(verb+":", option, "%w", err)
 	}
 	return nil
 }

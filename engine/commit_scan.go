@@ -145,7 +145,7 @@ func (s *scanning) write() error {
 		if err != nil {
 			return err
 		}
-		if err := writeOut(f.option, f.to, data); err != nil {
+		if err := writeOut("commit", f.option, f.to, data); err != nil {
 			return err
 		}
 	}

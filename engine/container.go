@@ -92,7 +92,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	decryption, err := b.decryption(o.DecryptionKeys)
+	decryption, err := decryption(o.DecryptionKeys)
 	if err != nil {
 		return nil, err
 	}

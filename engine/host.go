@@ -15,11 +15,8 @@ import (
 
 // HostOptions say how a command runs on the host, inside the namespaces.
 type HostOptions struct {
-	Args  []string // argv; empty means Shell
-	Shell string   // a line for /bin/sh
-	Dir   string   // working directory; "" is the run's
-	Env   []string // NAME=VALUE, on top of the environment rlbuild was started with
 	Process
+	Dir string // working directory; "" is the run's
 }
 
 // stopGrace is how long an interrupted host command has to end by itself.

@@ -56,7 +56,7 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 		return nil, err
 	}
 	options := &libimage.PullOptions{AllTags: o.AllTags}
-	if options.OciDecryptConfig, err = b.decryption(o.DecryptionKeys); err != nil {
+	if options.OciDecryptConfig, err = decryption(o.DecryptionKeys); err != nil {
 		return nil, err
 	}
 	tries, delay := uint(o.Access.retries()), o.Access.retryDelay()

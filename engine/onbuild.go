@@ -144,7 +144,7 @@ func (c *Container) triggerRun(ctx context.Context, node *parser.Node, args []st
 	if len(args) == 0 {
 		return errors.New("lacks a command")
 	}
-	result, err := c.Run(ctx, RunOptions{Args: c.argv(args, node.Attributes["json"])})
+	result, err := c.Run(ctx, RunOptions{Process: Process{Args: c.argv(args, node.Attributes["json"])}})
 	if err != nil {
 		return err
 	}

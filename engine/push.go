@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -27,8 +26,8 @@ type PushOptions struct {
 	Protection  Protection
 	Access      Access
 
-	RemoveSignatures bool   // leave out the signatures that the image has in the store
-	DigestFile       string // host path of a file that the digest is written to; "" for none
+	RemoveSignatures bool    // leave out the signatures that the image has in the store
+	DigestFile       *Source // is written the digest; nil for none
 
 	List ListPushOptions // for lists only
 }
@@ -186,11 +185,9 @@ func (b *Builder) pushTarget(image *Image, o PushOptions) (reference.Name, error
 }
 
 // pushed describes what was written, and notes its digest in the file that was asked for.
-func pushed(name reference.Name, ref types.ImageReference, sum digest.Digest, digestFile string) (*Pushed, error) {
-	if digestFile != "" {
-		if err := os.WriteFile(digestFile, []byte(sum), 0o644); err != nil { // readable, as any file that tools hand on
-			return nil, failure.New("push", name.String(), "the image is there, its digest couldn't be written: %w", err)
-		}
+func pushed(name reference.Name, ref types.ImageReference, sum digest.Digest, digestFile *Source) (*Pushed, error) {
+	if err := writeOut("push", "digestfile", digestFile, []byte(sum)); err != nil {
+		return nil, err
 	}
 	p := &Pushed{Digest: sum.String(), Reference: name.String()}
 	if name.Transport == reference.Registry {

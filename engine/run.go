@@ -19,12 +19,10 @@ const quotedLines = 10
 
 // RunOptions say how a command runs in a container.
 type RunOptions struct {
-	Args    []string // argv; empty means Shell
-	Shell   string   // a line for the image's shell
-	User    string   // "user[:group]"; "" is the image's
-	Workdir string   // "" is the image's
-	Env     []string // NAME=VALUE, on top of the image's
-	Mounts  []Mount  // beside the container's volumes
+	Process
+	User    string  // "user[:group]"; "" is the image's
+	Workdir string  // "" is the image's
+	Mounts  []Mount // beside the container's volumes
 
 	StepSettings          // on top of the container's
 	Hostname     string   // "" is the container's
@@ -35,12 +33,15 @@ type RunOptions struct {
 	RuntimeFlag  []string // its global flags, without the dashes in front
 	AddHistory   bool     // a step that succeeds gets an entry in the image's history
 
-	Process
 	GroupAdd []string // more groups, in addition to the container's: names in the image or numbers, or KeepGroups alone
 }
 
-// Process are the options that a command has wherever it runs.
+// Process are a command and the options that it has wherever it runs.
 type Process struct {
+	Args  []string // argv; empty means Shell
+	Shell string   // a line for the image's shell, the host's /bin/sh
+	Env   []string // NAME=VALUE, on top of the image's, or of the environment rlbuild was started with
+
 	Stdin          *Input        // nil: nothing; at a terminal, what the user types at his own
 	Terminal       bool          // a pseudo-terminal for all three streams
 	Timeout        time.Duration // the most it may take; 0 is no limit
