@@ -19,7 +19,8 @@ the context. Without a context there is nothing for COPY and ADD to take, except
 
 RUN is executed by an OCI runtime where one works, else in a chroot: the builder doesn't know the sandbox that other
 steps run in. What it prints is shown as it comes. A build that fails ends the script, and leaves no containers behind.`,
-		params: slices.Concat(buildSourceParams, imageParams, buildImageParams, buildCacheParams, buildStepParams, stepDefaultParams,
+		params: slices.Concat(buildSourceParams, imageParams, buildImageParams, buildCacheParams, buildStepParams, userParams,
+			stepDefaultParams,
 			buildScanParams(), signingParams(), compressionParams, buildFileParams, accessParams),
 		gives: "an image: .id, .digest, .names; for several platforms without manifest, a list of images",
 		example: `image = build(contents = """
@@ -212,9 +213,7 @@ func (c *call) buildSteps(o *engine.BuildOptions) (err error) {
 	if s.Defaults, err = c.stepDefaults(); err != nil {
 		return err
 	}
-	s.GroupAdd = c.texts("group_add")
-	s.Users = engine.UserNamespace{Mode: c.text("userns"), UIDMap: c.texts("userns_uid_map"), GIDMap: c.texts("userns_gid_map"),
-		UIDMapUser: c.text("userns_uid_map_user"), GIDMapGroup: c.text("userns_gid_map_group")}
+	s.Users = c.users()
 	s.Runtime, s.RuntimeFlags = hostString(c.values["runtime"]), c.texts("runtime_flag")
 	if strings.Contains(s.Runtime, "/") {
 		if s.Runtime, err = c.placeOf("runtime"); err != nil {
@@ -230,7 +229,10 @@ func (c *call) buildSteps(o *engine.BuildOptions) (err error) {
 	if s.SSH, err = c.buildSSH(); err != nil {
 		return err
 	}
-	s.Mounts, s.Volumes = c.texts("mount"), c.texts("volume")
+	if s.Mounts, err = c.buildMounts(); err != nil {
+		return err
+	}
+	s.Volumes = c.texts("volume")
 	s.Stdin, s.CompatVolumes = c.flag("stdin", false), c.flag("compat_volumes", false)
 	s.NoHostname, s.NoHosts = c.flag("no_hostname", false), c.flag("no_hosts", false)
 	s.Remove, s.ForceRemove = c.flag("rm", true), c.flag("force_rm", true)

@@ -63,8 +63,8 @@ path("shared").mkdir()
 build(contents = """
 FROM base
 RUN --mount=type=secret,id=token test -s /run/secrets/token; touch /scratch/gone; ls /shared
-""", build_context = {"base": commit(ctr)}, secret = {"token": "token"}, volume = str(path("shared")) + ":/shared:ro",
-    mount = ["type=tmpfs,target=/scratch"], isolation = "chroot", stdin = False, compat_volumes = False,
+""", build_context = {"base": commit(ctr)}, secret = secret("token", src = "token"), volume = str(path("shared")) + ":/shared:ro",
+    mount = [tmpfs("/scratch", size = "1m"), bind("shared", "/in"), "type=cache,target=/var/cache"], isolation = "chroot", stdin = False, compat_volumes = False,
     cap_add = "net_admin", cap_drop = ["mknod"], add_host = ["db.internal:192.0.2.7"], dns = ["192.0.2.53"],
     dns_search = "example.com", dns_option = "ndots:2", http_proxy = False, shm_size = "16m", ulimit = ["nofile=256:512"],
     security_opt = ["no-new-privileges"], network = "host", uts = "private", no_hosts = False, no_hostname = True,
@@ -72,7 +72,7 @@ RUN --mount=type=secret,id=token test -s /run/secrets/token; touch /scratch/gone
 build(contents = "FROM base\nRUN grep -q 999 /proc/self/uid_map\n", build_context = {"base": commit(ctr)}, isolation = "chroot",
     userns_uid_map = ["0:0:1", "1:1:999"], userns_gid_map = ["0:0:1", "1:1:999"])
 if arg("agent", default = ""):
-    build("app", ssh = {"default": arg("agent")}, device = "/dev/fuse", cdi_config_dir = "cdi", ipc = "private", pid = "private",
+    build("app", ssh = ssh(src = arg("agent")), device = "/dev/fuse", cdi_config_dir = "cdi", ipc = "private", pid = "private",
         cgroupns = "private", cgroup_parent = "/builds", cpu_period = 100000, cpu_quota = 50000, cpu_shares = 512,
         cpuset_cpus = "0", cpuset_mems = "0", memory = "512m", memory_swap = "1g", runtime = "/usr/bin/crun",
         runtime_flag = "debug", userns_uid_map_user = "jane", userns_gid_map_group = "jane", hooks_dir = "hooks")`,

@@ -9,9 +9,15 @@ import (
 var (
 	settings = kind{"a dict from strings to strings, or to None for what the environment has", isMapping(true)}
 	contexts = kind{"a dict from names to directories and images", dictOf(either(isPath, is[*imageValue]))}
-	secrets  = kind{"a dict from names to files, or a list of strings", either(isString, listOf(isString), dictOf(isPath))}
-	agents   = kind{"a dict from names to sockets or keys, or a list of strings", either(isString, listOf(isString), dictOf(paths.takes))}
+	secrets  = oneOrMoreMounts(`secret(…), or strings such as "id=NAME,src=FILE"`)
+	agents   = oneOrMoreMounts(`ssh(…), or strings such as "NAME=FILE"`)
+	binds    = oneOrMoreMounts("bind(…), cache(…), tmpfs(…), secret(…), ssh(…) or strings such as \"type=tmpfs,target=/x\"")
 )
+
+// oneOrMoreMounts takes a mount or a list of mounts.
+func oneOrMoreMounts(what string) kind {
+	return kind{"a list of " + what + "; or one", either(aMount.takes, listOf(aMount.takes))}
+}
 
 // buildSourceParams say what is built.
 var buildSourceParams = []param{
@@ -86,22 +92,17 @@ var buildCacheParams = []param{
 // buildStepParams say how instructions are carried out.
 var buildStepParams = []param{
 	{name: "secret", kind: secrets, keyword: true,
-		doc: `what RUN --mount=type=secret,id=NAME finds: {NAME: file}; or strings, "id=NAME,src=FILE" or "id=NAME,env=VARIABLE"`},
+		doc: `what RUN --mount=type=secret,id=NAME finds: secret(NAME, …), or strings, "id=NAME,src=FILE" or "id=NAME,env=VARIABLE"`},
 	{name: "ssh", kind: agents, keyword: true,
-		doc: `what RUN --mount=type=ssh,id=NAME finds: "default" for the user's agent; {NAME: a socket, or keys}; or strings, "NAME=FILE"`},
-	{name: "mount", kind: texts, keyword: true, doc: `mounts for every RUN, as after RUN --mount=: "type=cache,target=/var/cache"`},
+		doc: `what RUN --mount=type=ssh,id=NAME finds: ssh(NAME, …), or strings, "default" for your agent or "NAME=FILE"`},
+	{name: "mount", kind: binds, keyword: true, doc: `mounts for every RUN: values of bind, cache, tmpfs, secret and ssh, or strings ` +
+		`as after RUN --mount=, whose sources are in the context: "type=cache,target=/var/cache"`},
 	{name: "volume", kind: texts, keyword: true, doc: `directories of the host for every RUN: "HOST:CONTAINER[:OPTIONS]"`},
 	{name: "stdin", kind: aBool, keyword: true, fallback: "False", doc: "RUN reads rlbuild's standard input; it is empty otherwise"},
 	{name: "jobs", kind: anInt, keyword: true, fallback: "1", doc: "how many stages are built at a time; 0 for all"},
 	{name: "no_hostname", kind: aBool, keyword: true, fallback: "False", doc: "RUN finds the image's own /etc/hostname"},
 	{name: "no_hosts", kind: aBool, keyword: true, fallback: "False", doc: "RUN finds the image's own /etc/hosts"},
 	{name: "compat_volumes", kind: aBool, keyword: true, fallback: "False", doc: "what RUN changes below a VOLUME is undone"},
-	{name: "group_add", kind: texts, keyword: true, doc: `more groups that RUN is in; "keep-groups" for those of rlbuild's user`},
-	{name: "userns", kind: aString, keyword: true, doc: `user namespace of RUN: "host", rlbuild's own; "container", "auto" or "ns:PATH"`},
-	{name: "userns_uid_map", kind: texts, keyword: true, doc: `user IDs of that namespace, "CONTAINER:HOST:LENGTH", the host's as in rlbuild's own`},
-	{name: "userns_gid_map", kind: texts, keyword: true, doc: "group IDs of that namespace; those of userns_uid_map"},
-	{name: "userns_uid_map_user", kind: aString, keyword: true, doc: "user whose entries in /etc/subuid make the map"},
-	{name: "userns_gid_map_group", kind: aString, keyword: true, doc: "group whose entries in /etc/subgid make the map"},
 	{name: "runtime", kind: aPath, keyword: true, doc: "the OCI runtime, a path or a name in PATH; the one that works"},
 	{name: "runtime_flag", kind: texts, keyword: true, doc: `flags for the OCI runtime, without the dashes: "debug"`},
 	{name: "hooks_dir", kind: paths, keyword: true, doc: "directories with hooks for the OCI runtime"},

@@ -1,9 +1,7 @@
 package builtins
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -88,7 +86,7 @@ func ownerParams(mode string) []param {
 var bindVerb = &verb{
 	name:    "bind",
 	summary: "describes a file or directory that a step sees: of the host, of a container or of an image",
-	doc: `It is for run(…, mount = […]). A relative source starts at the script's directory. With from_, or contextdir of run, the
+	doc: `It is for mount of run and build. A relative source starts at the script's directory. With from_, or contextdir of run, the
 source is a name below that root, and no link leads out of it. A step that may write (rw) writes to a copy that is gone
 with the step, as with buildah; volume = […] of run writes to the host.`,
 	params: slices.Concat([]param{
@@ -134,7 +132,7 @@ run(ctr, "ls /a /b /c", mount = [
 var cacheVerb = &verb{
 	name:    "cache",
 	summary: "describes a directory that steps share and that outlives the script",
-	doc: `It is for run(…, mount = […]). It lies in the directory for temporary files (TMPDIR, or /var/tmp), where buildah's builds of the
+	doc: `It is for mount of run and build. It lies in the directory for temporary files (TMPDIR, or /var/tmp), where buildah's builds of the
 same user have the same caches. With sharing "locked" a step waits for the others that use the cache, with "private" it
 gets one of its own while they do.`,
 	params: slices.Concat([]param{targetParam,
@@ -186,7 +184,7 @@ run(ctr, "cat /root/.cache/pip/last", mount = [pip])`,
 var tmpfsVerb = &verb{
 	name:    "tmpfs",
 	summary: "describes an empty directory in memory, gone with the step",
-	doc:     "It is for run(…, mount = […]).",
+	doc:     "It is for mount of run and build.",
 	params: []param{targetParam,
 		{name: "size", kind: aSize, keyword: true, doc: `how much fits: bytes, or "64m", "50%"; half of the memory`},
 		{name: "mode", kind: aMode, keyword: true, fallback: "0o1777", doc: "its permissions"},
@@ -223,7 +221,7 @@ var tmpfsVerb = &verb{
 var secretVerb = &verb{
 	name:    "secret",
 	summary: "describes a secret that a step can read and that nothing keeps",
-	doc: `It is for run(…, mount = […]). The step finds it as a file in memory, or in its environment. rlbuild never shows it: not in
+	doc: `It is for mount of run and build, and for secret of build. The step finds it as a file in memory, or in its environment. rlbuild never shows it: not in
 messages or logs, not in the history, not in a process list; and no layer has it unless the step itself writes it there.
 
 The secret is what src, env or value say. With none of them it is, as with buildah, the environment variable called id, or
@@ -273,25 +271,18 @@ run(ctr, "cat ~/.netrc > /dev/null", user = "1000", env = {"HOME": "/tmp"}, moun
 		if s.Mode, s.UID, s.GID, err = c.mountOwner(); err != nil {
 			return nil, err
 		}
-		file := c.secretSource(&s)
-		if name := c.text("env"); s.Value == nil && file == nil && !s.Optional {
+		if err := c.secretSource(&s); err != nil {
+			return nil, err
+		}
+		if name := c.text("env"); s.Value == nil && s.File == (engine.Source{}) && !s.Optional {
 			return nil, c.wrong("env", "%s is not set in the environment", name).WithHint("set it, or allow it to be missing: required = False")
 		}
-		return c.mount(func(*call) (_ engine.Mount, err error) {
-			made := s
-			if file != nil {
-				made.File, err = c.placed("src", file)
-			}
-			if made.Optional && errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
-			return &made, err
-		})
+		return c.mount(func(*call) (engine.Mount, error) { made := s; return &made, nil })
 	},
 }
 
-// secretSource finds the secret, or the file that holds it.
-func (c *call) secretSource(s *engine.SecretMount) (file starlark.Value) {
+// secretSource finds where the secret is.
+func (c *call) secretSource(s *engine.SecretMount) (err error) {
 	environment := c.session.options.Env
 	variable, named := c.text("env"), c.given("env")
 	switch {
@@ -299,22 +290,23 @@ func (c *call) secretSource(s *engine.SecretMount) (file starlark.Value) {
 		s.Value = []byte(c.text("value"))
 		return nil
 	case c.given("src"):
-		return c.values["src"]
+		s.File, err = c.sourceOf(c.values["src"])
+		return err
 	case !named:
 		variable = s.ID
 	}
 	if text, set := environment[variable]; set {
 		s.Value = []byte(text)
 	} else if !named {
-		return starlark.String(s.ID)
+		s.File, err = c.sourceOf(starlark.String(s.ID))
 	}
-	return nil
+	return err
 }
 
 var sshVerb = &verb{
 	name:    "ssh",
 	summary: "describes an ssh agent that a step can have things signed by, without seeing the keys",
-	doc: `It is for run(…, mount = […]). SSH_AUTH_SOCK of the step names the first one. The keys are those of the agent that rlbuild's own
+	doc: `It is for mount of run and build, and for ssh of build. SSH_AUTH_SOCK of the step names the first one. The keys are those of the agent that rlbuild's own
 SSH_AUTH_SOCK names, of the agent whose socket src is, or of files.`,
 	params: slices.Concat([]param{
 		{name: "id", kind: aString, fallback: `"default"`, doc: "its name"},
@@ -332,26 +324,30 @@ run(ctr, "test -S /run/agent", user = "1000", mount = [
 	},
 	pure: true,
 	do: func(c *call) (starlark.Value, error) {
-		s := engine.SSHMount{Target: c.text("target")}
+		s := engine.SSHMount{ID: c.text("id"), Target: c.text("target")}
+		if !c.given("id") {
+			s.ID = "default"
+		}
 		var err error
 		if s.Mode, s.UID, s.GID, err = c.mountOwner(); err != nil {
 			return nil, err
 		}
+		for _, v := range oneOrMore(c.values["src"]) {
+			source, err := c.sourceOf(v)
+			if err != nil {
+				return nil, err
+			}
+			s.Sources = append(s.Sources, source)
+		}
 		if !c.given("src") {
 			if socket := c.session.options.Env["SSH_AUTH_SOCK"]; socket != "" {
-				s.Sources = []string{socket}
+				s.Sources = []engine.Source{{Root: "/", Path: socket}}
 			} else if c.flag("required", true) {
 				return nil, c.bad("there is no agent: SSH_AUTH_SOCK is not set").
 					WithHint("start one (eval $(ssh-agent); ssh-add), name key files with src, or allow it to be missing: required = False")
 			}
 		}
-		return c.mount(func(*call) (_ engine.Mount, err error) {
-			made := s
-			if c.given("src") {
-				made.Sources, err = c.places("src")
-			}
-			return &made, err
-		})
+		return c.mount(func(*call) (engine.Mount, error) { made := s; return &made, nil })
 	},
 }
 

@@ -2,7 +2,7 @@ package builtins
 
 import "github.com/rlbuild/rlbuild/engine"
 
-// userParams are the options of from_ about the IDs of its files and steps.
+// userParams are the options of from_ and build about the IDs of files and steps.
 var userParams = []param{
 	{name: "group_add", kind: texts, keyword: true,
 		doc: `more groups that steps are in, names in the image or numbers; "keep-groups" for your own supplementary groups`},

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,8 +68,8 @@ func (b *Builder) Build(ctx context.Context, o BuildOptions) (*Built, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the build: %w", err)
 	}
-	defer os.RemoveAll(dir)
 	build := &build{run: b, options: o, dir: dir, suffix: "build-" + stringid.GenerateRandomID()[:12], subject: o.Source.subject(b.options.Dir)}
+	defer build.release()
 	if err := build.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -83,6 +84,7 @@ type build struct {
 	dir     string // for its temporary files
 	suffix  string // in the names of its working containers
 	subject string // how messages name it
+	memory  string // a tmpfs with the secrets, "" if there are none
 
 	context        string   // the directory
 	containerfiles []string // their paths
@@ -222,12 +224,22 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 	if err != nil {
 		keep = !b.options.Steps.ForceRemove && ctx.Err() == nil
 	}
-	if !keep {
-		if left := b.removeContainers(); left != nil {
-			err = errors.Join(err, left) // only then: which instruction failed can't be seen through a join
-		}
+	clean := b.removeContainers
+	if keep {
+		clean = b.forgetSecrets
+	}
+	if left := clean(); left != nil {
+		err = errors.Join(err, left) // only then: which instruction failed can't be seen through a join
 	}
 	return id, err
+}
+
+// release removes the build's temporary files.
+func (b *build) release() {
+	if b.memory != "" {
+		_ = detach(b.memory)
+	}
+	_ = os.RemoveAll(b.dir)
 }
 
 // hush keeps the library from logging what it does as long as there are secrets: at its debug level it logs the environment
@@ -235,7 +247,7 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 func (b *build) hush() (restore func()) {
 	logger := logrus.StandardLogger()
 	level := logger.GetLevel()
-	if len(b.options.Steps.Secrets) == 0 || level < logrus.DebugLevel {
+	if b.memory == "" || level < logrus.DebugLevel {
 		return func() {}
 	}
 	b.run.options.Info("what the library does is not logged while it builds with secrets")
@@ -246,17 +258,19 @@ func (b *build) hush() (restore func()) {
 // removeContainers deletes the working containers that the library left: it doesn't get to all of them when a build ends
 // while several stages run.
 func (b *build) removeContainers() error {
+	return b.eachContainer(b.run.options.Store.DeleteContainer)
+}
+
+// eachContainer does something to the working containers that the library left. All of it is tried.
+func (b *build) eachContainer(do func(id string) error) error {
 	containers, err := b.run.options.Store.Containers()
 	if err != nil {
 		return fmt.Errorf("looking for the build's containers: %w", err)
 	}
 	var errs []error
 	for _, c := range containers {
-		for _, name := range c.Names {
-			if strings.Contains(name, b.suffix) {
-				errs = append(errs, b.run.options.Store.DeleteContainer(c.ID))
-				break
-			}
+		if slices.ContainsFunc(c.Names, func(name string) bool { return strings.Contains(name, b.suffix) }) {
+			errs = append(errs, do(c.ID))
 		}
 	}
 	return errors.Join(errs...)

@@ -58,16 +58,15 @@ type BuildCache struct {
 // BuildSteps say how instructions are carried out.
 type BuildSteps struct {
 	Defaults     StepDefaults
-	Users        UserNamespace
-	GroupAdd     []string // more groups; "keep-groups" alone keeps those of rlbuild's user
-	Runtime      string   // as Options.Runtime; "" is the run's
+	Users        UserOptions
+	Runtime      string // as Options.Runtime; "" is the run's
 	RuntimeFlags []string
 	HooksDirs    []string
 
-	Secrets []string // "id=…,src=FILE" or "id=…,env=NAME"
-	SSH     []string // "default", "ID=SOCKET" or "ID=KEY,…"
-	Mounts  []string // "type=…,…", for every RUN
-	Volumes []string // "HOST:CONTAINER[:options]", for every RUN
+	Secrets []*SecretMount // what RUN --mount=type=secret finds by their IDs; where and whose it is, RUN says
+	SSH     []*SSHMount    // and RUN --mount=type=ssh
+	Mounts  []BuildMount   // for every RUN
+	Volumes []string       // "HOST:CONTAINER[:options]", for every RUN
 
 	Stdin         bool // RUN reads rlbuild's standard input
 	Jobs          int  // stages at a time; 0 for all
@@ -138,9 +137,6 @@ func (o *BuildOptions) check() error {
 // translate says all options in the library's words.
 func (b *build) translate() (err error) {
 	o, l := &b.options, &b.library
-	if l.SystemContext, err = b.run.systemWith(o.Access); err != nil {
-		return err
-	}
 	if l.PullPolicy, err = pullPolicy(o.Pull); err != nil {
 		return err
 	}
@@ -166,6 +162,9 @@ func (b *build) translate() (err error) {
 	l.Target, l.From, l.CPPFlags = o.Source.Target, o.Source.From, o.Source.CPPFlags
 	l.SourcePolicyFile, l.Envs = o.Source.Policy, b.variables()
 	if l.Args, err = b.arguments(); err != nil {
+		return err
+	}
+	if l.SystemContext, err = b.system(); err != nil {
 		return err
 	}
 	if l.AdditionalBuildContexts, err = b.contexts(); err != nil {
@@ -288,9 +287,11 @@ func (b *build) translateSteps() error {
 	}
 	l.CommonBuildOpts.IdentityLabel = optional(b.options.Image.IdentityLabel)
 	l.CommonBuildOpts.OmitHistory = b.options.Image.OmitHistory
-	l.CommonBuildOpts.Secrets, l.CommonBuildOpts.SSHSources, l.CommonBuildOpts.OCIHooksDir = o.Secrets, o.SSH, o.HooksDirs
+	l.CommonBuildOpts.OCIHooksDir = o.HooksDirs
 	l.CommonBuildOpts.NoHostname, l.CommonBuildOpts.NoHosts = o.NoHostname, o.NoHosts
-	l.TransientRunMounts = o.Mounts
+	if err := b.translateMounts(); err != nil {
+		return err
+	}
 	l.CommonBuildOpts.Volumes, l.TransientMounts = o.Volumes, o.Volumes // both, as buildah has it
 	if o.Stdin {
 		l.In = os.Stdin
@@ -329,13 +330,15 @@ func (b *build) translateDefaults() error {
 		namespaces.AddOrReplace(define.NamespaceOption{Name: string(specs.NetworkNamespace), Host: true})
 	}
 	namespaces.AddOrReplace(defaults.NamespaceOptions...)
-	users, maps, err := o.Users.mapping()
+	users, ids, err := o.Users.namespace()
 	if err != nil {
 		return err
 	}
+	if err := b.run.letIn(ids); err != nil {
+		return err
+	}
 	namespaces.AddOrReplace(users...)
-	l.NamespaceOptions, l.IDMappingOptions = namespaces, maps
-	l.GroupAdd = o.GroupAdd
+	l.NamespaceOptions, l.IDMappingOptions, l.GroupAdd = namespaces, ids, o.Users.GroupAdd
 	l.AddCapabilities, l.DropCapabilities = o.Defaults.CapAdd, o.Defaults.CapDrop
 	l.Devices, l.CDIConfigDir = defaults.DeviceSpecs, defaults.CDIConfigDir
 	l.NetworkInterface = b.run.network()

@@ -120,9 +120,12 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		return nil, err
 	}
 	options.CommonBuildOpts.Volumes = volumes
-	if err := o.Users.set(&options); err != nil {
+	users, ids, err := o.Users.namespace()
+	if err != nil {
 		return nil, err
 	}
+	options.NamespaceOptions.AddOrReplace(users...)
+	options.IDMappingOptions, options.GroupAdd = ids, o.Users.GroupAdd
 	b.step("from_ " + o.Image)
 	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, options)
 	if err != nil {

@@ -92,7 +92,7 @@ type SecretMount struct {
 	ID       string
 	Target   string // "" is /run/secrets/ID, or nowhere if there is a Variable
 	Variable string
-	File     string // the host's, which holds it
+	File     Source // the host's, which holds it
 	Value    []byte // nil takes the file's
 	Optional bool   // nothing is shown if the file isn't there
 	Mode     *uint32
@@ -101,8 +101,9 @@ type SecretMount struct {
 
 // SSHMount is the socket of an agent that signs with the user's keys.
 type SSHMount struct {
+	ID       string   // for RUN of a Containerfile, which asks for it by that name
 	Target   string   // "" is /run/buildkit/ssh_agent.N
-	Sources  []string // one agent's socket, or files with private keys; none shows nothing
+	Sources  []Source // one agent's socket, or files with private keys; none shows nothing
 	Mode     *uint32
 	UID, GID uint32
 }

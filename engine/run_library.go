@@ -39,7 +39,7 @@ func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string
 		}
 	}
 	defer c.addHosts(o.AddHost)()
-	if err := c.letIn(); err != nil {
+	if err := c.run.letIn(&c.builder.IDMappingOptions); err != nil {
 		return nil, err
 	}
 	restore, err := c.lendGroups(&options, o.GroupAdd)

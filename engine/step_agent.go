@@ -15,10 +15,13 @@ func (s *SSHMount) prepare(_ context.Context, m *stepMounts) error {
 	if len(s.Sources) == 0 {
 		return nil
 	}
-	open, err := agent.Open(s.Sources)
+	paths, err := s.paths()
 	if err != nil {
-		return failure.New("ssh", strings.Join(s.Sources, ", "), "%w", err).
-			WithHint("name one agent's socket, or files with private keys that have no passphrase.")
+		return err
+	}
+	open, err := agent.Open(paths)
+	if err != nil {
+		return s.unusable(err)
 	}
 	dir, err := m.place(true)
 	if err != nil {
@@ -52,4 +55,26 @@ func (s *SSHMount) prepare(_ context.Context, m *stepMounts) error {
 		m.env = append(m.env, "SSH_AUTH_SOCK="+inStep(m.workDir, target))
 	}
 	return m.show(at, target, "")
+}
+
+// paths returns where the sources are on the host.
+func (s *SSHMount) paths() (paths []string, err error) {
+	for _, source := range s.Sources {
+		at, err := source.Resolve()
+		if err != nil {
+			return nil, s.unusable(err)
+		}
+		paths = append(paths, at)
+	}
+	return paths, nil
+}
+
+// unusable returns the error that there is nothing to sign with.
+func (s *SSHMount) unusable(err error) error {
+	var names []string
+	for _, source := range s.Sources {
+		names = append(names, source.host())
+	}
+	return failure.New("ssh", strings.Join(names, ", "), "%w", err).
+		WithHint("name one agent's socket, or files with private keys that have no passphrase.")
 }

@@ -179,10 +179,12 @@ func (m *stepMounts) place(directory bool) (string, error) {
 
 // mounted notes that something is mounted at a place.
 func (m *stepMounts) mounted(at string) {
-	m.undo = append(m.undo, func() error {
-		// Detached: a program of the step's that the kernel hasn't quite ended may still be in it.
-		return os.NewSyscallError("umount2", unix.Unmount(at, unix.MNT_DETACH))
-	})
+	m.undo = append(m.undo, func() error { return detach(at) })
+}
+
+// detach unmounts what is mounted at a place, even if a program of the step's that the kernel hasn't quite ended is in it.
+func detach(at string) error {
+	return os.NewSyscallError("umount2", unix.Unmount(at, unix.MNT_DETACH))
 }
 
 // pin makes the tree at an open file a mount of its own, at a place that it returns.

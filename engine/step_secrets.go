@@ -19,14 +19,9 @@ import (
 
 // prepare puts the secret into memory: a file of a tmpfs that is gone with the step, and never into a file of a disk.
 func (s *SecretMount) prepare(_ context.Context, m *stepMounts) error {
-	content := s.Value
-	if content == nil {
-		var err error
-		if content, err = os.ReadFile(s.File); errors.Is(err, fs.ErrNotExist) && s.Optional {
-			return nil
-		} else if err != nil {
-			return failure.New("secret", s.ID, "%w", err).WithHint("name the file that holds it: src = …")
-		}
+	content, err := s.content()
+	if err != nil || content == nil {
+		return err
 	}
 	if s.Variable != "" {
 		if bytes.IndexByte(content, 0) >= 0 {
@@ -38,11 +33,35 @@ func (s *SecretMount) prepare(_ context.Context, m *stepMounts) error {
 	if target == "" {
 		return nil
 	}
-	mode := uint32(0o400)
-	if s.Mode != nil {
-		mode = *s.Mode
+	return m.showSecret(content, target, s.mode(), s.UID, s.GID)
+}
+
+// content returns the secret, nil if it may be missing and is.
+func (s *SecretMount) content() ([]byte, error) {
+	if s.Value != nil {
+		return s.Value, nil
 	}
-	return m.showSecret(content, target, mode, s.UID, s.GID)
+	if s.File == (Source{}) {
+		return nil, nil // a variable that isn't set
+	}
+	var content []byte
+	at, err := s.File.Resolve()
+	if err == nil {
+		content, err = os.ReadFile(at)
+	}
+	if errors.Is(err, fs.ErrNotExist) && s.Optional {
+		return nil, nil
+	} else if err != nil {
+		return nil, failure.New("secret", s.ID, "%w", err).WithHint("name the file that holds it: src = …")
+	}
+	return content, nil
+}
+
+func (s *SecretMount) mode() uint32 {
+	if s.Mode == nil {
+		return 0o400
+	}
+	return *s.Mode
 }
 
 // showSecret shows a file in memory.
@@ -51,8 +70,8 @@ func (m *stepMounts) showSecret(content []byte, target string, mode, uid, gid ui
 	if err != nil {
 		return err
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
-		return os.NewSyscallError("mount", err)
+	if err := mountMemory(dir); err != nil {
+		return err
 	}
 	m.mounted(dir)
 	file := filepath.Join(dir, "secret")
@@ -70,6 +89,12 @@ func (m *stepMounts) showSecret(content []byte, target string, mode, uid, gid ui
 		return err
 	}
 	return m.show(at, target, "")
+}
+
+// mountMemory mounts an empty tmpfs that nobody else can look into. The kernel may write it to swap, and nowhere else.
+func mountMemory(dir string) error {
+	err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700")
+	return os.NewSyscallError("mount", err)
 }
 
 // give gives a file to the step: by IDs as the step has them.

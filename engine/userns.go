@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/util"
 	"go.podman.io/storage/pkg/idmap"
 	"go.podman.io/storage/pkg/idtools"
@@ -106,28 +107,27 @@ func (c *Container) checkMapped(user sandbox.User) error {
 	return nil
 }
 
-// letIn makes the library's temporary files reachable for the root of a container's user namespace, who is a stranger to
-// the directories of the user: the library's helpers enter the step's root as him, below TempDir.
-func (c *Container) letIn() error {
-	ids := c.builder.IDMappingOptions
-	if len(ids.UIDMap) == 0 {
+// letIn makes the library's temporary files reachable for the root of a user namespace with these maps, who is a stranger
+// to the directories of the user: the library's helpers enter the step's root as him, below TempDir.
+func (b *Builder) letIn(ids *define.IDMappingOptions) error {
+	if ids == nil || len(ids.UIDMap) == 0 && !ids.AutoUserNs {
 		return nil
 	}
-	if uid, _, err := util.GetHostIDs(ids.UIDMap, ids.GIDMap, 0, 0); err == nil && uid == 0 {
+	if uid, _, err := util.GetHostIDs(ids.UIDMap, ids.GIDMap, 0, 0); err == nil && uid == 0 && !ids.AutoUserNs {
 		return nil
 	}
 	// Others can go through, to names they know; what is in there has permissions of its own.
-	if err := os.Chmod(c.run.options.TempDir, 0o711); err != nil {
+	if err := os.Chmod(b.options.TempDir, 0o711); err != nil {
 		return err
 	}
-	for dir := filepath.Dir(c.run.options.TempDir); ; dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(b.options.TempDir); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil {
 			return err
 		}
 		if info.Mode()&0o001 == 0 {
 			return failure.New("userns", dir, "the container's own root, another user here, can't enter this directory, and the step's files lie below it").
-				WithHint("name a directory in TMPDIR that all users can enter, such as /var/tmp, or run steps with --isolation sandbox.")
+				WithHint("name a directory in TMPDIR that all users can enter, such as /var/tmp; with --isolation sandbox, run needs none.")
 		}
 		if dir == "/" {
 			return nil

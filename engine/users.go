@@ -10,7 +10,6 @@ import (
 	"unicode"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"go.podman.io/buildah"
 	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/pkg/parse"
 	"go.podman.io/storage/pkg/idtools"
@@ -34,24 +33,24 @@ type UserOptions struct {
 	UIDMapUser, GIDMapGroup string
 }
 
-// set adds them to the library's options for a new container, as its command line does (IDMappingOptions of pkg/parse).
-func (u *UserOptions) set(o *buildah.BuilderOptions) error {
+// namespace returns the user namespace in the library's words, as its command line does (IDMappingOptions of pkg/parse):
+// nothing where it is what containers.conf says.
+func (u *UserOptions) namespace() (define.NamespaceOptions, *define.IDMappingOptions, error) {
 	if err := checkGroups(u.GroupAdd); err != nil {
-		return err
+		return nil, nil, err
 	}
-	o.GroupAdd = u.GroupAdd
 	uids, gids, err := u.maps()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	option := define.NamespaceOption{Name: string(specs.UserNamespace), Host: len(uids)+len(gids) == 0}
 	if option.Host && u.UserNS == "" {
-		return nil // what containers.conf says
+		return nil, nil, nil
 	}
 	ids := &define.IDMappingOptions{}
 	mode, details, _ := strings.Cut(u.UserNS, ":")
 	if mode != "" && mode != "private" && mode != "container" && len(uids) > 0 {
-		return failure.New("userns", strconv.Quote(u.UserNS), "can't be had with maps of one's own").
+		return nil, nil, failure.New("userns", strconv.Quote(u.UserNS), "can't be had with maps of one's own").
 			WithHint("maps make a private user namespace: leave userns out.")
 	}
 	switch {
@@ -62,31 +61,29 @@ func (u *UserOptions) set(o *buildah.BuilderOptions) error {
 	case mode == "keep-id":
 		option.Host = false
 		if uids, gids, err = keepID(details); err != nil {
-			return err
+			return nil, nil, err
 		}
 	case mode == "auto":
 		option.Host = false
 		automatic, err := parse.GetAutoOptions(u.UserNS)
 		if err != nil {
-			return failure.New("userns", strconv.Quote(u.UserNS), "%w", err).
+			return nil, nil, failure.New("userns", strconv.Quote(u.UserNS), "%w", err).
 				WithHint(`write "auto", or "auto:size=65536,uidmapping=CONTAINER:HOST:SIZE,gidmapping=CONTAINER:HOST:SIZE".`)
 		}
 		ids.AutoUserNs, ids.AutoUserNsOpts = true, *automatic
 	case mode == "ns" && filepath.IsAbs(details):
 		option.Host, option.Path = false, details
 		if _, err := os.Stat(details); err != nil {
-			return failure.New("userns", strconv.Quote(u.UserNS), "%w", err).WithHint("check the path.")
+			return nil, nil, failure.New("userns", strconv.Quote(u.UserNS), "%w", err).WithHint("check the path.")
 		}
 	default:
-		return failure.New("userns", strconv.Quote(u.UserNS), "is none of host, private, keep-id, auto, ns:PATH with an absolute path")
+		return nil, nil, failure.New("userns", strconv.Quote(u.UserNS), "is none of host, private, keep-id, auto, ns:PATH with an absolute path")
 	}
 	if err := mapped(uids, gids); err != nil {
-		return err
+		return nil, nil, err
 	}
 	ids.HostUIDMapping, ids.HostGIDMapping, ids.UIDMap, ids.GIDMap = option.Host, option.Host, uids, gids
-	o.NamespaceOptions.AddOrReplace(option)
-	o.IDMappingOptions = ids
-	return nil
+	return define.NamespaceOptions{option}, ids, nil
 }
 
 // checkGroups refuses KeepGroups beside others: who keeps his groups can't be given any.
