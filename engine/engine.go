@@ -9,7 +9,9 @@ import (
 	"github.com/sirupsen/logrus"
 	nettypes "go.podman.io/common/libnetwork/types"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/mount"
 
+	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/store"
@@ -100,6 +102,10 @@ func New(options Options) (*Builder, error) {
 	return b, nil
 }
 
+// ErrMounted is among the errors of Close when something is still mounted below TempDir. Whoever deletes that directory then
+// deletes what is mounted there: files of the user's, perhaps.
+var ErrMounted = errors.New("something is still mounted there")
+
 // Close ends the run: what its steps left running is killed, mounts are released and working containers deleted, newest
 // first, and the kept ones are named. All of it is tried; the errors are joined. It is safe to call twice.
 func (b *Builder) Close() error {
@@ -124,6 +130,9 @@ func (b *Builder) Close() error {
 		errs = append(errs, c.Close())
 	}
 	errs = append(errs, netns.close())
+	if err := mount.RecursiveUnmount(b.options.TempDir + "/"); err != nil {
+		errs = append(errs, failure.New("releasing", b.options.TempDir, "%w: %w", ErrMounted, err))
+	}
 	return errors.Join(errs...)
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ func (s *SSHMount) prepare(_ context.Context, m *stepMounts) error {
 	}
 	m.undo = append(m.undo, served.Close)
 	socket := filepath.Join(dir, agent.Socket)
+	m.undo = append(m.undo, func() error { return os.Remove(socket) })
 	mode := uint32(0o600)
 	if s.Mode != nil {
 		mode = *s.Mode

@@ -68,7 +68,7 @@ func (c *Container) prepareMounts(ctx context.Context, way *Isolation, o RunOpti
 	if m.dir, err = os.MkdirTemp(c.run.options.TempDir, "mounts-"); err != nil {
 		return m, fmt.Errorf("making a directory for the step's mounts: %w", err)
 	}
-	m.undo = append(m.undo, func() error { return os.RemoveAll(m.dir) })
+	m.undo = append(m.undo, m.removePlaces)
 	for _, mount := range mounts {
 		if err := ctx.Err(); err != nil {
 			return m, err
@@ -177,6 +177,20 @@ func (m *stepMounts) place(directory bool) (string, error) {
 	return at, os.WriteFile(at, nil, 0o600)
 }
 
+// removePlaces removes the places, which are empty by then. One where something is still mounted stays: nothing but the place
+// itself is ever deleted, since what is mounted there is the user's.
+func (m *stepMounts) removePlaces() error {
+	entries, err := os.ReadDir(m.dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, entry := range entries {
+		errs = append(errs, os.Remove(filepath.Join(m.dir, entry.Name())))
+	}
+	return errors.Join(append(errs, os.Remove(m.dir))...)
+}
+
 // mounted notes that something is mounted at a place.
 func (m *stepMounts) mounted(at string) {
 	m.undo = append(m.undo, func() error { return detach(at) })
@@ -198,6 +212,15 @@ func (m *stepMounts) pin(file *os.File, f *MountFlags) (at string, err error) {
 		return "", os.NewSyscallError("open_tree", err)
 	}
 	defer unix.Close(tree)
+	// Before it is mounted anywhere: the copy of a shared mount is its peer, and to unmount what lies in the copy would
+	// unmount it in the tree that was copied too.
+	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	if f.propagation() == unix.MS_SLAVE {
+		attr.Propagation = unix.MS_SLAVE
+	}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		return "", os.NewSyscallError("mount_setattr", err)
+	}
 	info, err := file.Stat()
 	if err != nil {
 		return "", err
@@ -238,9 +261,7 @@ func (m *stepMounts) apply(at, origin string, f *MountFlags) error {
 func (m *stepMounts) restrict(at string, f *MountFlags) error {
 	set, unset := f.attributes()
 	attr := unix.MountAttr{Attr_set: set, Attr_clr: unset}
-	switch propagation := f.propagation(); propagation {
-	case unix.MS_SLAVE: // it stays tied to its source
-	default:
+	if propagation := f.propagation(); propagation != unix.MS_SLAVE { // that one is its source's slave already
 		attr.Propagation = propagation
 	}
 	flags := uint(unix.AT_RECURSIVE)

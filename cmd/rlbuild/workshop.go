@@ -118,7 +118,7 @@ func (w *workshop) close() error {
 	if w.store != nil {
 		errs = append(errs, w.store.Close())
 	}
-	if w.tempDir != "" {
+	if w.tempDir != "" && !errors.Is(errors.Join(errs...), engine.ErrMounted) {
 		errs = append(errs, os.RemoveAll(w.tempDir))
 	}
 	return errors.Join(errs...)
