@@ -94,7 +94,8 @@ func (b *Builder) git(ctx context.Context, g gitSource, verify bool, dir string,
 		name, _, _ := strings.Cut(variable, "=")
 		return slices.Contains([]string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}, name)
 	})
-	env = append(env, "GIT_TERMINAL_PROMPT=0")
+	// No other transports: "ext::COMMAND" is one, and runs the command.
+	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=file:git:http:https:ssh")
 	if !verify {
 		options = append(options, "-c", "http.sslVerify=false")
 	}
