@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"time"
@@ -138,8 +139,27 @@ func (o CommitOptions) library(format string, system *types.SystemContext) (buil
 	return made, nil
 }
 
+// findMkfs lets the library find the program that it makes the disk image of a confidential workload with: the PATH of
+// ordinary users often lacks the directory where it is.
+func findMkfs() error {
+	if _, err := exec.LookPath("mkfs"); err == nil {
+		return nil
+	}
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath("mkfs"); err != nil {
+		return failure.New("looking for", "mkfs", "no such program in PATH or /usr/sbin").WithKind(failure.Machine).
+			WithHint("install it; on Debian and Ubuntu mkfs is in util-linux, and what it runs for ext4 in e2fsprogs.")
+	}
+	return nil
+}
+
 // confidential reads the options of a confidential workload. A passphrase among them doesn't get into the error.
 func confidential(text string) (buildah.ConfidentialWorkloadOptions, error) {
+	if err := findMkfs(); err != nil {
+		return buildah.ConfidentialWorkloadOptions{}, err
+	}
 	made, err := parse.GetConfidentialWorkloadOptions(text)
 	if err != nil {
 		return made, failure.New("commit:", "cw", "isn't understood").WithHint("it takes type, attestation_url, passphrase, " +
