@@ -103,8 +103,8 @@ run(ctr, "cat /mnt/notes.txt", mount = [bind("notes.txt", "/mnt/notes.txt")])`,
 copy(other, "/etc/os-release", "/lib/os-release")
 run(ctr, "grep NAME /from/os-release", mount = [bind("/lib", "/from", from_ = other, ro = True, nosuid = True, nodev = True, noexec = True)])`,
 		`path("work").mkdir()
-run(ctr, "touch /work/gone", user = "1000", mount = [
-    bind("work", "/work", rw = True, U = True, bind_propagation = "private"),
+run(ctr, "touch /share/gone", user = "1000", mount = [
+    bind("work", "/share", rw = True, U = True, bind_propagation = "private"),
 ])
 print(path("work").list())`,
 		`path("labelled").mkdir()

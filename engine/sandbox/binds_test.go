@@ -38,10 +38,10 @@ func source(t *testing.T) string {
 func TestBindsInBinds(t *testing.T) {
 	outer, inner := source(t), source(t)
 	binds := []sandbox.Bind{
-		{Source: inner + "/file", Target: "/work/deep/er/file"}, {Source: inner, Target: "/work/inner", ReadOnly: true},
-		{Source: outer, Target: "/work"}, {Source: t.TempDir(), Target: "/etc"},
+		{Source: inner + "/file", Target: "/share/deep/er/file"}, {Source: inner, Target: "/share/inner", ReadOnly: true},
+		{Source: outer, Target: "/share"}, {Source: t.TempDir(), Target: "/etc"},
 	}
-	line := "cat /work/deep/er/file /work/inner/file /etc/hosts; touch /work/inner/x 2>/dev/null || echo refused; touch /work/x"
+	line := "cat /share/deep/er/file /share/inner/file /etc/hosts; touch /share/inner/x 2>/dev/null || echo refused; touch /share/x"
 	if code, text := bound(t, newRoot(t), line, binds...); code != 0 || text != "shown\nshown\nours\nrefused\n" {
 		t.Errorf("status %d, printed %q", code, text)
 	}
@@ -72,8 +72,8 @@ func TestHostileBinds(t *testing.T) {
 	must(t, os.Symlink("/proc/self/root"+outside, dir+"/magic"))
 	for _, name := range []string{"relative", "absolute", "magic"} {
 		s := newStep(t, root, "true")
-		must(t, os.MkdirAll(root+"/work", 0o755))
-		s.Binds = []sandbox.Bind{{Source: dir, Target: "/work"}, {Source: dir, Target: "/work/" + name + "/made/here"}}
+		must(t, os.MkdirAll(root+"/share", 0o755))
+		s.Binds = []sandbox.Bind{{Source: dir, Target: "/share"}, {Source: dir, Target: "/share/" + name + "/made/here"}}
 		_, _, err := try(t, s)
 		if err == nil {
 			t.Errorf("%s: something was mounted", name)
@@ -90,8 +90,8 @@ func TestBindsRecursive(t *testing.T) {
 	must(t, os.Mkdir(dir+"/below", 0o755))
 	must(t, unix.Mount("tmpfs", dir+"/below", "tmpfs", 0, ""))
 	defer func() { must(t, unix.Unmount(dir+"/below", unix.MNT_DETACH)) }()
-	line := "touch /work/below/x 2>/dev/null || echo refused; grep ' /work/below ' /proc/self/mountinfo | grep -c -E 'shared|master'"
-	if _, text := bound(t, newRoot(t), line, sandbox.Bind{Source: dir, Target: "/work", ReadOnly: true}); text != "refused\n0\n" {
+	line := "touch /share/below/x 2>/dev/null || echo refused; grep ' /share/below ' /proc/self/mountinfo | grep -c -E 'shared|master'"
+	if _, text := bound(t, newRoot(t), line, sandbox.Bind{Source: dir, Target: "/share", ReadOnly: true}); text != "refused\n0\n" {
 		t.Errorf("printed %q", text)
 	}
 }
