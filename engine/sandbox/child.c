@@ -18,7 +18,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -375,9 +374,8 @@ static int send_descriptor(int socket, int fd)
 	return sendmsg(socket, &m, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-// Makes a terminal of the step's own instance of devpts its controlling one, its three streams and
-// its console, as OCI runtimes do. The
-// other end goes to the parent alone.
+// Makes a terminal of the step's own instance of devpts its controlling one, its three streams and its console, as OCI
+// runtimes do. The other end goes to the parent alone.
 static int take_terminal(const struct step *s, const int *places)
 {
 	struct winsize size = { .ws_row = s->rows, .ws_col = s->columns };
