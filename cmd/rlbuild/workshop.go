@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -24,6 +27,9 @@ type workshop struct {
 // openWorkshop makes it, inside the namespaces. What is built gets the time created, if it isn't nil. Close it.
 func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *time.Time) (w *workshop, err error) {
 	env := os.Environ() // of host commands, before anything is changed for the libraries
+	if err := os.Setenv("PATH", withAdministration(os.Getenv("PATH"))); err != nil {
+		return nil, err
+	}
 	w = &workshop{}
 	defer func(opened *workshop) {
 		if err != nil {
@@ -80,6 +86,18 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 		return nil, err
 	}
 	return w, nil
+}
+
+// withAdministration returns PATH with the directories behind it that ordinary users' PATH often lacks, where mkfs and
+// OCI runtimes are: the libraries look for programs in the process's own.
+func withAdministration(path string) string {
+	dirs := filepath.SplitList(path)
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return strings.Join(dirs, string(filepath.ListSeparator))
 }
 
 // userTerminal returns the terminal that steps with one are connected to.
