@@ -66,10 +66,11 @@ lint: setup
 
 check: lint test
 
-# The reference page and the README's tables, which are made of what help says and of testdata/parity-table.txt.
+# The reference page and the README's tables, which are made of what help says, of testdata/parity-table.txt and of
+# engine/trouble.
 docs: peer
 	go test -tags=$(TAGS) ./builtins -run=TestReferencePage -update
-	RLBUILD_PEER=$(CURDIR)/bin/buildah go test -tags=$(TAGS) ./cmd/rlbuild -run=TestParityTable -update
+	RLBUILD_PEER=$(CURDIR)/bin/buildah go test -tags=$(TAGS) ./cmd/rlbuild -run='TestParityTable|TestTroubleTable' -update
 
 clean:
 	rm -rf bin

@@ -39,7 +39,7 @@ var table = []room{
 		name: "cmd/rlbuild",
 		rooms: []string{
 			"builtins", "engine", "engine/script", "engine/rootless", "engine/store", "engine/rootfs", "engine/reference",
-			"engine/output", "engine/failure",
+			"engine/output", "engine/trouble", "engine/checkup", "engine/failure",
 		},
 		external: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/sirupsen/logrus", "golang.org/x/term",
@@ -74,7 +74,8 @@ var table = []room{
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
 			"engine/gpg", "engine/agent",
-			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/failure",
+			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/trouble",
+			"engine/checkup", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
@@ -101,7 +102,7 @@ var table = []room{
 	},
 	{
 		name:  "engine/rootless",
-		rooms: []string{"engine/failure"},
+		rooms: []string{"engine/trouble", "engine/checkup", "engine/failure"},
 		external: []string{
 			"go.podman.io/storage/pkg/unshare", "go.podman.io/storage/pkg/idtools", "go.podman.io/storage/pkg/homedir",
 			"github.com/moby/sys/capability", "github.com/opencontainers/runtime-spec/specs-go", "golang.org/x/sys",
@@ -112,7 +113,7 @@ var table = []room{
 	},
 	{
 		name:  "engine/store",
-		rooms: []string{"engine/failure"},
+		rooms: []string{"engine/reach", "engine/trouble", "engine/checkup", "engine/failure"},
 		external: []string{
 			"go.podman.io/storage", "github.com/vbatts/tar-split/tar/storage", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},
@@ -186,6 +187,20 @@ var table = []room{
 		name:     "engine/agent",
 		external: []string{"go.podman.io/buildah", "github.com/opencontainers/selinux", "golang.org/x/crypto/ssh"},
 		why:      "What steps may ask of the user's keys is decided here alone. The library reads the keys.",
+	},
+	{
+		name:     "engine/reach",
+		external: []string{"golang.org/x/sys"},
+		why:      "Paths, modes and owners, which several rooms ask about; what a path is for is theirs to know.",
+	},
+	{
+		name:  "engine/trouble",
+		rooms: []string{"engine/failure"},
+		why:   "Sentences alone, so that hints, README and tests have one source; recognising a trouble takes facts that others have.",
+	},
+	{
+		name: "engine/checkup",
+		why:  "A type that every room with something to check can return.",
 	},
 	{
 		name: "engine/failure",

@@ -34,6 +34,10 @@
 //   - engine/ociarchive writes an OCI archive in one pass. It must not know where the blobs come from.
 //   - engine/gpg signs with the user's GPG keys, by way of the gpg program. It must not know what is signed.
 //   - engine/agent serves an ssh agent that only lists keys and signs. It must not know who asks.
+//   - engine/reach says which component of a path refuses this process, and why. It must not know what the path is for.
+//   - engine/trouble is the table of known ways to fail: what one sees, why, what to do. It must not know how any of them is
+//     recognised.
+//   - engine/checkup is what a check of the machine finds. It must not know what is checked.
 //   - engine/failure is the error that names what was tried, on what, why it failed and what to do. It knows nothing
 //     else.
 //

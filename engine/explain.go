@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // explain turns an error of the libraries into one sentence and a hint. What it doesn't know it passes on.
@@ -23,122 +23,64 @@ func explain(op, subject string, err error) *failure.Error {
 	if errors.As(err, &known) {
 		return known
 	}
-	e := &failure.Error{Op: op, Subject: subject, Err: err}
 	text := err.Error()
-	for _, k := range causes {
-		if k.when(err, text) {
-			e.Err, e.Hint = k.why(err, text), k.hint
-			return e
+	for _, s := range signs {
+		if s.when(err, text) {
+			facts := trouble.Facts{"detail": strip(text)}
+			if s.facts != nil {
+				facts = s.facts(err, text)
+			}
+			return s.of.Explain(op, subject, err, facts)
 		}
 	}
-	e.Err = errors.New(strip(text))
+	e := &failure.Error{Op: op, Subject: subject, Err: errors.New(strip(text))}
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Err = errors.New("stopped: the run was interrupted")
+	case errors.Is(err, fs.ErrNotExist):
+		e.Hint = "check the path."
+	}
 	return e
 }
 
-// cause is one way for the libraries to fail that users meet often enough to deserve a sentence of its own.
-type cause struct {
-	when func(err error, text string) bool
-	why  func(err error, text string) error
-	hint string
+// sign is what a known trouble is recognised by in an error of the libraries.
+type sign struct {
+	of    *trouble.Trouble
+	when  func(err error, text string) bool
+	facts func(err error, text string) trouble.Facts // nil for the text alone, as "detail"
 }
 
-var causes = []cause{
-	{
-		when: func(err error, _ string) bool { return errors.Is(err, context.Canceled) },
-		why:  saying("stopped: the run was interrupted"),
-	}, {
-		when: contains("did not resolve to an alias"),
-		why:  saying("a short name, and this machine has no list of registries to look it up in"),
-		hint: `write the whole name, for example "docker.io/library/debian:bookworm".`,
-	}, {
-		when: func(err error, text string) bool {
-			return errors.Is(err, storage.ErrImageUnknown) || strings.Contains(text, "image not known")
-		},
-		why:  saying("no such image in the store"),
-		hint: `check the name (the store holds "localhost/app:latest" for an image committed as "app"), or pull it first.`,
-	}, {
-		when: contains("manifest unknown"),
-		why:  saying("the registry has no such image or tag"),
-		hint: "check the name and the tag.",
-	}, {
-		when: contains("name unknown"),
-		why:  saying("the registry has no repository of that name"),
-		hint: "check the name.",
-	}, {
-		when: func(err error, text string) bool {
-			var refused docker.ErrUnauthorizedForCredentials
-			return errors.As(err, &refused) || strings.Contains(text, "unauthorized") ||
-				strings.Contains(text, "authentication required")
-		},
-		why:  saying("the registry wants credentials, or refuses the ones it got"),
-		hint: "log in with rlbuild login, or name a file that has them: --authfile",
-	}, {
-		when: func(err error, text string) bool {
-			return contains("denied: ", "403 (Forbidden)")(err, text) || strings.HasSuffix(text, ": denied")
-		},
-		why:  saying("the registry denies access"),
-		hint: "check the name, and that your account may do this.",
-	}, {
-		when: func(err error, text string) bool {
-			return errors.Is(err, docker.ErrTooManyRequests) || strings.Contains(text, "toomanyrequests")
-		},
-		why:  saying("the registry has had too many requests from here"),
-		hint: "wait, or log in for a higher limit.",
-	}, {
-		when: contains("Would invalidate signatures", "Can not copy signatures to"),
-		why:  saying("the image has signatures that can't go along: they hold for its manifest as it was signed, or there is no place for them"),
-		hint: "leave them out: remove_signatures = True",
-	}, {
-		when: contains("writing sigstore attachments is disabled by configuration"),
-		why:  saying("registries.d doesn't say that this registry takes sigstore signatures"),
-		hint: `put "use-sigstore-attachments: true" for it into a file in ~/.config/containers/registries.d.`,
-	}, {
-		when: contains("failed to connect to the docker API"),
-		why:  saying("docker's daemon can't be reached"),
-		hint: "see that it runs, and that your user may talk to it; rlbuild needs none, other transports do without.",
-	}, {
-		when: contains("docker-archive doesn't support modifying existing images"),
-		why:  saying("the file is there already, and images can't be added to a docker-archive"),
-		hint: "remove the file first: path(…).remove(missing_ok = True)",
-	}, {
-		when: contains("server gave HTTP response to HTTPS client"),
-		why:  saying("the registry speaks plain HTTP, and HTTPS is required"),
-		hint: "if you trust the network to it: --tls-verify=false",
-	}, {
-		when: contains("x509:"),
-		why:  func(_ error, text string) error { return errors.New(text[strings.Index(text, "x509:"):]) },
-		hint: "name the directory with the registry's authority: --cert-dir; or, if you trust the network, --tls-verify=false",
-	}, {
-		when: func(err error, _ string) bool { return errors.Is(err, syscall.ECONNREFUSED) },
-		why:  dialled("nothing listens at %s"),
-		hint: "check the registry's address and port, and that it is running.",
-	}, {
-		when: func(err error, _ string) bool { var dns *net.DNSError; return errors.As(err, &dns) },
-		why: func(err error, _ string) error {
-			var dns *net.DNSError
-			errors.As(err, &dns)
-			return fmt.Errorf("the name %s can't be resolved (%s)", dns.Name, dns.Err)
-		},
-		hint: "check the registry's name and this machine's network.",
-	}, {
-		when: contains("insufficient UIDs or GIDs"),
-		why: func(_ error, text string) error {
-			return fmt.Errorf("the image holds files of owners that aren't mapped here: %s", strip(text))
-		},
-		hint: "give your user more sub-IDs in /etc/subuid and /etc/subgid; rlbuild doctor shows what you have.",
-	}, {
-		when: contains("not enough unused IDs in user namespace"),
-		why:  saying("not so many IDs are left for an automatic user namespace: each container of the store has its own"),
-		hint: "ask for less (userns = \"auto:size=…\"), remove containers, or give your user more sub-IDs; root needs those of a user called containers.",
-	}, {
-		when: func(err error, _ string) bool { return errors.Is(err, syscall.ENOSPC) },
-		why:  func(_ error, text string) error { return errors.New(strip(text)) },
-		hint: "free some space: the store and TMPDIR need room for the image and its layers.",
-	}, {
-		when: func(err error, _ string) bool { return errors.Is(err, fs.ErrNotExist) },
-		why:  func(_ error, text string) error { return errors.New(strip(text)) },
-		hint: "check the path.",
-	},
+// signs are tried in this order.
+var signs = []sign{
+	{of: trouble.ShortName, when: contains("did not resolve to an alias")},
+	{of: trouble.NotInStore, when: func(err error, text string) bool {
+		return errors.Is(err, storage.ErrImageUnknown) || strings.Contains(text, "image not known")
+	}},
+	{of: trouble.NoImage, when: contains("manifest unknown")},
+	{of: trouble.NoRepository, when: contains("name unknown")},
+	{of: trouble.Login, when: func(err error, text string) bool {
+		var refused docker.ErrUnauthorizedForCredentials
+		return errors.As(err, &refused) || contains("unauthorized", "authentication required")(err, text)
+	}},
+	{of: trouble.Denied, when: func(err error, text string) bool {
+		return contains("denied: ", "403 (Forbidden)")(err, text) || strings.HasSuffix(text, ": denied")
+	}},
+	{of: trouble.TooMany, when: func(err error, text string) bool {
+		return errors.Is(err, docker.ErrTooManyRequests) || strings.Contains(text, "toomanyrequests")
+	}},
+	{of: trouble.Signatures, when: contains("Would invalidate signatures", "Can not copy signatures to")},
+	{of: trouble.NoAttachments, when: contains("writing sigstore attachments is disabled by configuration")},
+	{of: trouble.NoDocker, when: contains("failed to connect to the docker API")},
+	{of: trouble.ArchiveThere, when: contains("docker-archive doesn't support modifying existing images")},
+	{of: trouble.PlainHTTP, when: contains("server gave HTTP response to HTTPS client")},
+	{of: trouble.Authority, when: contains("x509:"), facts: func(_ error, text string) trouble.Facts {
+		return trouble.Facts{"detail": text[strings.Index(text, "x509:"):]}
+	}},
+	{of: trouble.NotListening, when: func(err error, _ string) bool { return errors.Is(err, syscall.ECONNREFUSED) }, facts: dialled},
+	{of: trouble.NoSuchHost, when: func(err error, _ string) bool { return errors.As(err, new(*net.DNSError)) }, facts: lookedUp},
+	{of: trouble.ImageIDs, when: contains("insufficient UIDs or GIDs")},
+	{of: trouble.AutoIDs, when: contains("not enough unused IDs in user namespace")},
+	{of: trouble.NoSpace, when: func(err error, _ string) bool { return errors.Is(err, syscall.ENOSPC) }},
 }
 
 func contains(parts ...string) func(error, string) bool {
@@ -152,19 +94,20 @@ func contains(parts ...string) func(error, string) bool {
 	}
 }
 
-func saying(text string) func(error, string) error {
-	return func(error, string) error { return errors.New(text) }
+// dialled says which address was dialled.
+func dialled(err error, _ string) trouble.Facts {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		return trouble.Facts{"address": op.Addr.String()}
+	}
+	return trouble.Facts{"address": "that address"}
 }
 
-// dialled says which address was dialled.
-func dialled(format string) func(error, string) error {
-	return func(err error, _ string) error {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Addr != nil {
-			return fmt.Errorf(format, op.Addr)
-		}
-		return fmt.Errorf(format, "that address")
-	}
+// lookedUp says which name was looked up.
+func lookedUp(err error, _ string) trouble.Facts {
+	var dns *net.DNSError
+	errors.As(err, &dns)
+	return trouble.Facts{"host": dns.Name, "detail": dns.Err}
 }
 
 // noise is what the libraries put in front of the reason: identifiers and the steps on the way.

@@ -23,6 +23,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // Remote tells whether the text of a source is a URL of a file or a git repository, and not a path.
@@ -185,9 +186,9 @@ func explainFetch(source string, err error) error {
 		return bad("the server answered %d %s", status.StatusCode, http.StatusText(status.StatusCode)).
 			WithHint("check the URL.")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return bad("%w", dialled("nothing listens at %s")(err, "")).WithHint("check the URL's host and port.")
+		return bad("%w", trouble.NotListening.Reason(err, dialled(err, ""))).WithHint("check the URL's host and port.")
 	case errors.As(err, &dns):
-		return bad("the name %s can't be resolved (%s)", dns.Name, dns.Err).WithHint("check the URL's host and this machine's network.")
+		return bad("%w", trouble.NoSuchHost.Reason(err, lookedUp(err, ""))).WithHint("check the URL's host and this machine's network.")
 	case strings.Contains(err.Error(), "x509:"):
 		return bad("%s", err.Error()[strings.Index(err.Error(), "x509:"):]).
 			WithHint("name the directory with the server's authority in cert_dir; or, if you trust the network, tls_verify = False.")

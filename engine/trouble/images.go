@@ -1,0 +1,44 @@
+package trouble
+
+var imageTroubles = Group{"Images", []*Trouble{
+	ShortName, NotInStore, Signatures, ArchiveThere, ImageIDs, AutoIDs,
+}}
+
+var (
+	ShortName = &Trouble{
+		Name: "short-name",
+		See:  "short-name did not resolve to an alias",
+		Why:  "a short name, and this machine has no list of registries to look it up in",
+		Cure: `Write the whole name, for example "docker.io/library/debian:bookworm".`,
+	}
+	NotInStore = &Trouble{
+		Name: "not-in-store",
+		See:  "image not known",
+		Why:  "no such image in the store",
+		Cure: `Check the name (the store holds "localhost/app:latest" for an image committed as "app"), or pull it first.`,
+	}
+	Signatures = &Trouble{
+		Name: "signatures",
+		See:  "Would invalidate signatures",
+		Why:  "the image has signatures that can't go along: they hold for its manifest as it was signed, or there is no place for them",
+		Cure: "Leave them out: remove_signatures = True",
+	}
+	ArchiveThere = &Trouble{
+		Name: "docker-archive-exists",
+		See:  "docker-archive doesn't support modifying existing images",
+		Why:  "the file is there already, and images can't be added to a docker-archive",
+		Cure: "Remove the file first: path(…).remove(missing_ok = True)",
+	}
+	ImageIDs = &Trouble{
+		Name: "image-ids",
+		See:  "potentially insufficient UIDs or GIDs available in user namespace",
+		Why:  "the image holds files of owners that aren't mapped here: {detail}",
+		Cure: "Give your user more sub-IDs in /etc/subuid and /etc/subgid; rlbuild doctor shows what you have.",
+	}
+	AutoIDs = &Trouble{
+		Name: "auto-ids",
+		See:  "not enough unused IDs in user namespace",
+		Why:  "not so many IDs are left for an automatic user namespace: each container of the store has its own",
+		Cure: `Ask for less (userns = "auto:size=…"), remove containers, or give your user more sub-IDs; root needs those of a user called containers.`,
+	}
+)

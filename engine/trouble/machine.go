@@ -1,0 +1,3 @@
+package trouble
+
+var machineTroubles = Group{"The machine", []*Trouble{}}

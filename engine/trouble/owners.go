@@ -1,0 +1,3 @@
+package trouble
+
+var ownerTroubles = Group{"Owners and permissions", []*Trouble{}}

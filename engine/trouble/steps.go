@@ -1,0 +1,3 @@
+package trouble
+
+var stepTroubles = Group{"Steps", []*Trouble{}}
