@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
+		"faulty": faultyMain,
 	})
 }
 
@@ -38,6 +40,9 @@ type suite struct {
 	driver string // of the store
 	root   bool   // run by root, whose own store is the machine's
 	path   string // PATH instead of the caller's
+
+	victim   *user.User // run by root, about this ordinary user, in a directory of the user's; nil for the caller
+	workRoot string     // below which the scripts' directories are; "" for the usual place
 }
 
 func TestOverlay(t *testing.T) { ordinary(t, suite{dir: "script", driver: "overlay"}) }
@@ -110,7 +115,10 @@ func (s suite) params(t *testing.T) testscript.Params {
 	if peer == "" {
 		t.Fatal("RLBUILD_PEER must name the buildah to compare with; `make test` builds it and sets this")
 	}
-	base := filepath.Join(t.TempDir(), "base.tar")
+	base := filepath.Join(s.workRoot, "base.tar")
+	if s.workRoot == "" {
+		base = filepath.Join(t.TempDir(), "base.tar")
+	}
 	if err := writeBase(base); err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +135,7 @@ func (s suite) params(t *testing.T) testscript.Params {
 	}
 	return testscript.Params{
 		RequireUniqueNames: true,
+		WorkdirRoot:        s.workRoot,
 		Setup:              func(env *testscript.Env) error { return prepare(env, s, shared) },
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -198,8 +207,13 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 		guarded.Close()
 		encrypted.Close()
 		endPodman(runtime)
-		removeInside(env.T(), variables, env.WorkDir)
+		if s.victim == nil {
+			removeInside(env.T(), variables, env.WorkDir)
+		}
 	})
+	if s.victim != nil {
+		return handOver(env, s.victim)
+	}
 	return nil
 }
 
