@@ -68,7 +68,7 @@ func copyCommands(bin string) error {
 	if err := os.WriteFile(filepath.Join(bin, "buildah"), peer, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"signal", "describe", "setxattr", "serve", "faulty"} {
+	for _, name := range []string{"signal", "describe", "setxattr", "serve", "faulty", "checkstore"} {
 		if err := os.Link(first, filepath.Join(bin, name)); err != nil {
 			return err
 		}

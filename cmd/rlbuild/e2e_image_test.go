@@ -115,6 +115,7 @@ func writeBase(name string) error {
 dir 755 0:0 etc
 dir 755 0:0 usr
 dir 755 0:0 usr/share
+dir 755 0:0 home
 dir 755 1000:1000 home/app
 dir 700 0:0 root
 dir 1777 0:0 tmp

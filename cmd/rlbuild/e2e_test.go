@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
-		"faulty": faultyMain,
+		"faulty": faultyMain, "checkstore": checkstoreMain,
 	})
 }
 
