@@ -194,10 +194,14 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 		// it ends by the end of its processes.
 		inside = context.WithoutCancel(ctx)
 	}
+	s := b.run.options.Store
+	if !b.options.Steps.Remove {
+		s = s.ForKeeps()
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		id, _, err = imagebuildah.BuildDockerfiles(inside, b.run.options.Store.Store, b.library, b.containerfiles...)
+		id, _, err = imagebuildah.BuildDockerfiles(inside, s, b.library, b.containerfiles...)
 		if err != nil {
 			// When one stage fails the library doesn't wait for those that run beside it.
 			killSince(before)
@@ -226,7 +230,7 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 	}
 	clean := b.removeContainers
 	if keep {
-		clean = b.forgetSecrets
+		clean = b.leaveContainers
 	}
 	if left := clean(); left != nil {
 		err = errors.Join(err, left) // only then: which instruction failed can't be seen through a join

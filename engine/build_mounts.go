@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -72,14 +73,14 @@ func (b *build) addSecret(id string, s *SecretMount) error {
 	return os.WriteFile(at, content, 0o600)
 }
 
-// forgetSecrets removes the library's copies of secrets from the containers that are kept.
-func (b *build) forgetSecrets() error {
+// leaveContainers leaves the containers to the user, without the library's copies of secrets.
+func (b *build) leaveContainers() error {
 	return b.eachContainer(func(id string) error {
 		dir, err := b.run.options.Store.ContainerDirectory(id)
 		if err != nil {
 			return err
 		}
-		return os.RemoveAll(filepath.Join(dir, "secrets"))
+		return errors.Join(os.RemoveAll(filepath.Join(dir, "secrets")), b.run.options.Store.Kept(id))
 	})
 }
 

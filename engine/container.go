@@ -127,7 +127,11 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	options.NamespaceOptions.AddOrReplace(users...)
 	options.IDMappingOptions, options.GroupAdd = ids, o.Users.GroupAdd
 	b.step("from_ " + o.Image)
-	builder, err := buildah.NewBuilder(ctx, b.options.Store.Store, options)
+	keep, s := o.Keep || b.options.Keep, b.options.Store
+	if keep {
+		s = s.ForKeeps()
+	}
+	builder, err := buildah.NewBuilder(ctx, s, options)
 	if err != nil {
 		if errors.Is(err, storage.ErrDuplicateName) {
 			return nil, failure.New("from_", o.Image, "a container named %q is already there", o.Name).
@@ -135,13 +139,18 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 		}
 		return nil, explain("from_", o.Image, err)
 	}
-	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container, keep: o.Keep || b.options.Keep,
+	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container, keep: keep,
 		defaults: o.Steps}
 	b.mu.Lock()
 	b.containers = append(b.containers, c)
 	b.mu.Unlock()
 	if err := c.runTriggers(ctx); err != nil {
 		return nil, errors.Join(err, c.delete())
+	}
+	if keep {
+		if err := s.Kept(c.id); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }

@@ -45,7 +45,7 @@ func (b *Builder) Containers(o ContainersOptions) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	builders, err := buildah.OpenAllBuilders(b.options.Store.Store)
+	builders, err := buildah.OpenAllBuilders(b.options.Store)
 	if err != nil {
 		return nil, explain("containers", "", err)
 	}
@@ -97,7 +97,7 @@ func (b *Builder) Container(name string) (*Container, error) {
 	if c := b.known(found.ID); c != nil {
 		return c, nil
 	}
-	builder, err := buildah.OpenBuilder(b.options.Store.Store, found.ID)
+	builder, err := buildah.OpenBuilder(b.options.Store, found.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, failure.New("container", name, "is not a working container of buildah or rlbuild").
 			WithHint("leave it to the tool that made it, podman for example.")
@@ -123,6 +123,12 @@ func (b *Builder) known(id string) *Container {
 func (b *Builder) adopt(builder *buildah.Builder) (*Container, error) {
 	if c := b.known(builder.ContainerID); c != nil {
 		return c, nil
+	}
+	if err := b.options.Journal.Use(builder.ContainerID); err != nil {
+		return nil, err
+	}
+	if _, err := b.options.Store.Container(builder.ContainerID); errors.Is(err, storage.ErrContainerUnknown) {
+		return nil, failure.New("looking up", builder.Container, "%w", errNoContainer) // reclaimed just now
 	}
 	builder.NetworkInterface, builder.Logger = b.network(), b.options.Logger
 	state, err := json.Marshal(builder)

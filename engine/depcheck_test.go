@@ -39,7 +39,7 @@ var table = []room{
 		name: "cmd/rlbuild",
 		rooms: []string{
 			"builtins", "engine", "engine/script", "engine/rootless", "engine/store", "engine/rootfs", "engine/reference",
-			"engine/output", "engine/trouble", "engine/checkup", "engine/failure",
+			"engine/output", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure",
 		},
 		external: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/sirupsen/logrus", "golang.org/x/term",
@@ -74,8 +74,8 @@ var table = []room{
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
 			"engine/gpg", "engine/agent",
-			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/trouble",
-			"engine/checkup", "engine/failure",
+			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/journal",
+			"engine/trouble", "engine/checkup", "engine/failure",
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
@@ -113,7 +113,7 @@ var table = []room{
 	},
 	{
 		name:  "engine/store",
-		rooms: []string{"engine/reach", "engine/trouble", "engine/checkup", "engine/failure"},
+		rooms: []string{"engine/reach", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure"},
 		external: []string{
 			"go.podman.io/storage", "github.com/vbatts/tar-split/tar/storage", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},
@@ -192,6 +192,12 @@ var table = []room{
 		name:     "engine/reach",
 		external: []string{"golang.org/x/sys"},
 		why:      "Paths, modes and owners, which several rooms ask about; what a path is for is theirs to know.",
+	},
+	{
+		name:     "engine/journal",
+		external: []string{"golang.org/x/sys"},
+		why: "Locks, lines and processes: who may reclaim what must be decidable without a store, and be small enough to be " +
+			"believed.",
 	},
 	{
 		name:  "engine/trouble",

@@ -12,6 +12,7 @@ import (
 	"go.podman.io/storage/pkg/mount"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/store"
@@ -20,10 +21,11 @@ import (
 // Options say what a run works with. Store, TempDir and Display are required.
 type Options struct {
 	Store   *store.Store
-	TempDir string          // a directory of this run's own; the caller removes it after Close
-	Display *output.Display // where steps and their output are shown
-	Info    func(string)    // told what was chosen and why, a line at a time; nil drops it
-	Note    func(string)    // told what the user should know of, a line at a time; nil drops it
+	Journal *journal.Journal // of what the run owns; nil keeps none
+	TempDir string           // a directory of this run's own; the caller removes it after Close
+	Display *output.Display  // where steps and their output are shown
+	Info    func(string)     // told what was chosen and why, a line at a time; nil drops it
+	Note    func(string)     // told what the user should know of, a line at a time; nil drops it
 
 	Dir string   // where relative host paths, names of archives and host commands start
 	Env []string // the environment of host commands, NAME=VALUE

@@ -23,7 +23,7 @@ type HistoryEntry struct {
 
 // History returns how an image of the store was made, the first step first, as its configuration has it.
 func (b *Builder) History(ctx context.Context, image *Image) ([]HistoryEntry, error) {
-	ref, err := is.Transport.ParseStoreReference(b.options.Store.Store, image.ID)
+	ref, err := is.Transport.ParseStoreReference(b.options.Store, image.ID)
 	if err != nil {
 		return nil, explain("history", image.label(), err)
 	}

@@ -81,7 +81,7 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 
 // images is the library's view of the store's images.
 func (b *Builder) images(system *types.SystemContext) (*libimage.Runtime, error) {
-	images, err := libimage.RuntimeFromStore(b.options.Store.Store, &libimage.RuntimeOptions{SystemContext: system})
+	images, err := libimage.RuntimeFromStore(b.options.Store, &libimage.RuntimeOptions{SystemContext: system})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store's images: %w", err)
 	}
@@ -196,7 +196,7 @@ func (b *Builder) storageRef(name string) (types.ImageReference, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref, err := is.Transport.ParseStoreReference(b.options.Store.Store, full)
+	ref, err := is.Transport.ParseStoreReference(b.options.Store, full)
 	if err != nil {
 		return nil, failure.New("image name", fmt.Sprintf("%q", name), "%w", err)
 	}

@@ -27,7 +27,7 @@ func (c *Container) Inspect() (map[string]any, error) {
 // Inspect describes an image of the store as `buildah inspect --type image` does, and a manifest list without an image for
 // this machine as InspectManifest, as the values of encoding/json.
 func (b *Builder) Inspect(ctx context.Context, image *Image) (map[string]any, error) {
-	builder, err := buildah.ImportBuilderFromImage(ctx, b.options.Store.Store, buildah.ImportFromImageOptions{
+	builder, err := buildah.ImportBuilderFromImage(ctx, b.options.Store, buildah.ImportFromImageOptions{
 		Image:         image.ID,
 		SystemContext: b.system,
 	})

@@ -11,6 +11,7 @@ import (
 	"go.podman.io/storage/pkg/unshare"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/journal"
 )
 
 // Isolation is how the run's steps are executed: chosen once, by trying.
@@ -137,7 +138,11 @@ func (b *Builder) tryRuntimes(asked string) (*Isolation, error) {
 		}
 		// Its state in a directory of the run's own: runc's default needs a writable XDG_RUNTIME_DIR. Its log in a file:
 		// on standard error it would read as the step's.
-		args := []string{"--root", filepath.Join(b.options.TempDir, "runtime"),
+		state := filepath.Join(b.options.TempDir, "runtime")
+		if err := b.options.Journal.Note(journal.Runtime, path, state); err != nil {
+			return nil, err
+		}
+		args := []string{"--root", state,
 			"--log", filepath.Join(b.options.TempDir, "runtime.log")}
 		if err := b.tryRuntime(path, args); err != nil {
 			chosen.Passed = append(chosen.Passed, fmt.Sprintf("%s doesn't work here: %v", path, err))

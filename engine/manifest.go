@@ -156,7 +156,7 @@ func (b *Builder) listByID(id string) (*ImageList, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, stored, err := manifests.LoadFromImage(b.options.Store.Store, id)
+	_, stored, err := manifests.LoadFromImage(b.options.Store, id)
 	if err != nil {
 		return nil, explain("reading", image.label(), err)
 	}

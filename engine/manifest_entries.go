@@ -80,7 +80,7 @@ func (e *listEdit) save(ctx context.Context) (id string, err error) {
 
 // amend changes the list in its place, where it has the other names that it may have too.
 func (e *listEdit) amend(ctx context.Context) error {
-	store := e.run.options.Store.Store
+	store := e.run.options.Store
 	lock, err := manifests.LockerForImage(store, e.old.ID)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 	}
 	b.step("push " + list.label() + " to " + name.String())
 	options := manifests.PushOptions{
-		Store:                  b.options.Store.Store,
+		Store:                  b.options.Store,
 		SystemContext:          system,
 		ImageListSelection:     imagecopy.CopyAllImages,
 		Signers:                protect.signers,

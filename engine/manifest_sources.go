@@ -57,7 +57,7 @@ func (b *Builder) storedSource(image *Image, a Access) (types.ImageReference, *t
 	if err != nil {
 		return nil, nil, err
 	}
-	ref, err := is.Transport.NewStoreReference(b.options.Store.Store, nil, image.ID)
+	ref, err := is.Transport.NewStoreReference(b.options.Store, nil, image.ID)
 	return ref, system, err
 }
 
@@ -74,7 +74,7 @@ func (e *listEdit) stored(ctx context.Context, from *ImageList) ([]digest.Digest
 	if err := json.Unmarshal(data, &places); err != nil {
 		return nil, fmt.Errorf("reading where the images of %s are: %w", from.label(), err)
 	}
-	_, list, err := manifests.LoadFromImage(e.run.options.Store.Store, from.ID)
+	_, list, err := manifests.LoadFromImage(e.run.options.Store, from.ID)
 	if err != nil {
 		return nil, err
 	}

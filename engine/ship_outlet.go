@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/pkg/blobinfocache"
 	"go.podman.io/image/v5/types"
 
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/ociarchive"
 )
 
@@ -66,7 +67,9 @@ func (b *Builder) archiveOutlet(dest types.ImageReference, fixed *time.Time) (ou
 		at = *fixed
 	}
 	path, image, _ := strings.Cut(dest.StringWithinTransport(), ":")
-	w, err := ociarchive.Create(path, at)
+	w, err := ociarchive.Create(path, b.options.Journal.ID(), at, func(temporary string) error {
+		return b.options.Journal.Note(journal.Temporary, temporary)
+	})
 	if errors.Is(err, ociarchive.ErrUnsuitable) {
 		return nil, notDirect(path + " is no regular file")
 	} else if err != nil {

@@ -44,7 +44,7 @@ func (b *Builder) sign(ctx context.Context, image *Image, place types.ImageRefer
 // unchanging is the image that was written to the place under a name that only it has.
 func (b *Builder) unchanging(image *Image, place types.ImageReference) (types.ImageReference, error) {
 	if transportOf(place) == reference.Storage {
-		return is.Transport.NewStoreReference(b.options.Store.Store, nil, image.ID)
+		return is.Transport.NewStoreReference(b.options.Store, nil, image.ID)
 	}
 	sum, err := digest.Parse(image.Digest)
 	if err != nil {

@@ -97,7 +97,8 @@ arguments, "rlbuild help BUILTIN" the reference of one of these:
 	f.register(command)
 	command.SetFlagErrorFunc(flagError)
 	command.SetHelpCommand(helpCommand())
-	command.AddCommand(unshareCommand(std, f), loginCommand(std, f), logoutCommand(std, f), doctorCommand(std, f), versionCommand())
+	command.AddCommand(unshareCommand(std, f), loginCommand(std, f), logoutCommand(std, f), doctorCommand(std, f),
+		pruneCommand(std, f), versionCommand())
 	return command
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,14 +14,16 @@ import (
 
 	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
-// workshop is what a run works in: a temporary directory, the store and the engine.
+// workshop is what a run works in: the store, the journal of what the run owns, a temporary directory and the engine.
 type workshop struct {
-	tempDir string
 	store   *store.Store
+	journal *journal.Journal
+	tempDir string
 	engine  *engine.Builder
 }
 
@@ -36,19 +39,13 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 			err = joined(err, opened.close())
 		}
 	}(w)
-	if w.tempDir, err = makeTempDir(); err != nil {
+	if w.store, err = f.openStore(std, singleID); err != nil {
 		return nil, err
 	}
-	if w.store, err = store.Open(store.Options{
-		Root:          f.root,
-		RunRoot:       f.runRoot,
-		Driver:        f.driver,
-		DriverOptions: f.driverOptions,
-		ImageStore:    f.imageStore,
-		Transient:     f.transientStore,
-		SingleID:      singleID,
-		Note:          f.note(std),
-	}); err != nil {
+	if w.journal, err = f.beginJournal(std, w.store); err != nil {
+		return nil, err
+	}
+	if w.tempDir, err = makeTempDir(w.journal); err != nil {
 		return nil, err
 	}
 	display := output.New(std.err)
@@ -57,6 +54,7 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 	}
 	o := engine.Options{
 		Store:        w.store,
+		Journal:      w.journal,
 		TempDir:      w.tempDir,
 		Display:      display,
 		Info:         f.info(std),
@@ -88,6 +86,54 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 	return w, nil
 }
 
+// openStore opens the store that the flags name, inside the namespaces.
+func (f *flags) openStore(std streams, singleID bool) (*store.Store, error) {
+	return store.Open(store.Options{
+		Root:          f.root,
+		RunRoot:       f.runRoot,
+		Driver:        f.driver,
+		DriverOptions: f.driverOptions,
+		ImageStore:    f.imageStore,
+		Transient:     f.transientStore,
+		SingleID:      singleID,
+		Note:          f.note(std),
+	})
+}
+
+// beginJournal opens the run's journal, and takes away what dead runs have left.
+func (f *flags) beginJournal(std streams, s *store.Store) (*journal.Journal, error) {
+	j, fresh, err := journal.Begin(s.JournalDir(), s.JournalHeader())
+	if err != nil {
+		return nil, failure.New("opening the journal of this run in", s.JournalDir(), "%w", err).WithKind(failure.Machine).
+			WithHint("see that the run root is a directory that you can write to, and has room; --runroot names another.")
+	}
+	if err := errors.Join(j.Mark(), s.Own(j)); err != nil {
+		return nil, errors.Join(err, j.End())
+	}
+	// A run root without journals is new: that of a store that isn't was lost, and with it the journals of runs that the power cut
+	// ended.
+	found, err := engine.Reclaim(s, fresh)
+	note := f.note(std)
+	if err != nil {
+		note(fmt.Sprintf("what killed runs have left is still there: %v", err)) // this run can do without
+		return j, nil
+	}
+	if len(found.Gone) > 0 {
+		note(fmt.Sprintf("cleaned up after %s: %s", killedRuns(found.Runs), found.Summary()))
+	}
+	if len(found.Left) > 0 {
+		note(fmt.Sprintf("left by %s: %s", killedRuns(found.Runs), strings.Join(found.Left, "; ")))
+	}
+	return j, nil
+}
+
+func killedRuns(n int) string {
+	if n == 1 {
+		return "a killed run"
+	}
+	return fmt.Sprintf("%d killed runs", n)
+}
+
 // withAdministration returns PATH with the directories behind it that ordinary users' PATH often lacks, where mkfs and
 // OCI runtimes are: the libraries look for programs in the process's own.
 func withAdministration(path string) string {
@@ -114,13 +160,20 @@ func userTerminal() *engine.Terminal {
 
 // makeTempDir makes the run's own temporary directory and points the libraries at it, so that nothing of theirs is left
 // behind when it goes.
-func makeTempDir() (string, error) {
+func makeTempDir(j *journal.Journal) (string, error) {
 	parent := os.Getenv("TMPDIR")
 	if parent == "" {
 		parent = "/var/tmp" // layers are large, and /tmp is often memory
 	}
-	dir, err := os.MkdirTemp(parent, "rlbuild-")
+	parent, err := filepath.Abs(parent)
 	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(parent, "rlbuild-"+j.ID())
+	if err := j.Note(journal.Temporary, dir); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", failure.New("making", "a temporary directory in "+parent, "%w", errors.Unwrap(err)).WithKind(failure.Machine).
 			WithHint("name a directory of your own in TMPDIR.")
 	}
@@ -133,11 +186,14 @@ func (w *workshop) close() error {
 	if w.engine != nil {
 		errs = append(errs, w.engine.Close())
 	}
-	if w.store != nil {
-		errs = append(errs, w.store.Close())
-	}
 	if w.tempDir != "" && !errors.Is(errors.Join(errs...), engine.ErrMounted) {
 		errs = append(errs, os.RemoveAll(w.tempDir))
+	}
+	if errors.Join(errs...) == nil { // else it is for a later run to try again what couldn't be taken away
+		errs = append(errs, w.journal.End())
+	}
+	if w.store != nil {
+		errs = append(errs, w.store.Close())
 	}
 	return errors.Join(errs...)
 }

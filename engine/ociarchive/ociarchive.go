@@ -40,8 +40,9 @@ type Writer struct {
 }
 
 // Create begins an archive that will replace whatever file there is at path. All its entries get the time. It fails with
-// ErrUnsuitable for a path that is there and no regular file. Close it.
-func Create(path string, at time.Time) (*Writer, error) {
+// ErrUnsuitable for a path that is there and no regular file. Its temporary name, of which mark is a part, is told to making,
+// unless that is nil, before there is a file. Close it.
+func Create(path, mark string, at time.Time, making func(temporary string) error) (*Writer, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link goes on leading to the archive
 	}
@@ -55,7 +56,12 @@ func Create(path string, at time.Time) (*Writer, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	temporary := fmt.Sprintf("%s/.%s.%s", filepath.Dir(path), filepath.Base(path), rand.Text())
+	temporary := fmt.Sprintf("%s/.%s.%s%s", filepath.Dir(path), filepath.Base(path), mark, rand.Text()[:8])
+	if making != nil {
+		if err := making(temporary); err != nil {
+			return nil, err
+		}
+	}
 	// Not os.CreateTemp: the mode is that of any new file, as the user's umask has it.
 	if w.file, err = os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
 		return nil, err

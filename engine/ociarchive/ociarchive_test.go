@@ -68,7 +68,7 @@ func names(t *testing.T, dir string) []string {
 
 func create(t *testing.T, path string) *Writer {
 	t.Helper()
-	w, err := Create(path, at)
+	w, err := Create(path, "", at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +192,11 @@ func TestReplaces(t *testing.T) {
 
 func TestUnsuitable(t *testing.T) {
 	for _, path := range []string{"/dev/null", t.TempDir()} {
-		if _, err := Create(path, at); !errors.Is(err, ErrUnsuitable) {
+		if _, err := Create(path, "", at, nil); !errors.Is(err, ErrUnsuitable) {
 			t.Errorf("%s: got %v, want %v", path, err, ErrUnsuitable)
 		}
 	}
-	if _, err := Create(filepath.Join(t.TempDir(), "absent/a.tar"), at); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Create(filepath.Join(t.TempDir(), "absent/a.tar"), "", at, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want %v", err, os.ErrNotExist)
 	}
 }

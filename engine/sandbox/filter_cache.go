@@ -63,22 +63,21 @@ func readFilter(name string) []byte {
 }
 
 // keepFilter writes the program for later runs. Without it they are slower, and no more.
+//
+// The file has no name until it is whole (O_TMPFILE, open(2)): nothing is left when the run is killed meanwhile.
 func keepFilter(name string, program []byte) {
-	file, err := os.CreateTemp(filepath.Dir(name), ".rlbuild-filter-") // mode 0600
+	fd, err := unix.Open(filepath.Dir(name), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return
 	}
+	file := os.NewFile(uintptr(fd), name)
+	defer file.Close()
 	sum := sha256.Sum256(program)
-	_, err = file.Write(append(sum[:], program...))
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
+	if _, err := file.Write(append(sum[:], program...)); err != nil {
+		return
 	}
-	if err == nil {
-		err = os.Rename(file.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
-	}
+	_ = os.Remove(name) // one that couldn't be used, or nothing
+	_ = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 }
 
 // loadable tells whether the kernel would look at a program of this size.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"go.podman.io/storage"
 	_ "go.podman.io/storage/drivers/register" // the drivers themselves
 	"go.podman.io/storage/types"
@@ -40,6 +41,9 @@ type Choice struct {
 type Store struct {
 	storage.Store
 	Choice Choice
+
+	owner   *ownership // nil until Own
+	keeping bool       // see ForKeeps
 }
 
 // Open opens the store, and makes it if there is none. The process must be inside a namespace (see package rootless) and
@@ -94,6 +98,14 @@ func Open(o Options) (*Store, error) {
 		faults = append(faults, err)
 	}
 	return nil, want.impossible(faults)
+}
+
+// JournalDir is where the journals of the runs on this store are.
+func (s *Store) JournalDir() string { return filepath.Join(s.Choice.RunRoot, "rlbuild") }
+
+// JournalHeader is what the journals of the runs on this store begin with.
+func (s *Store) JournalHeader() journal.Header {
+	return journal.Header{Root: s.Choice.Root, Driver: s.Choice.Driver}
 }
 
 // Close lets go of the store's driver. Layers that are still mounted, by this run or by another one, stay mounted; that

@@ -1,0 +1,203 @@
+// Package journal keeps the record of what each run owns outside of itself, so that what a run leaves that died can be told
+// from what a run has that lives.
+//
+// A journal is a file in a directory that all runs of one user share, and its run holds a lock on it (flock(2)) until it
+// ends. The kernel takes the lock away when the last process that has the file open is gone, however that happened, and at the
+// latest with a power cut: a journal that can be locked is a dead run's. Process IDs, which are given out anew, aren't asked.
+package journal
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kind is what an entry is about. The words after it are the entry's.
+type Kind string
+
+const (
+	Container Kind = "container" // ID, LAYER: a container that goes with the run
+	Kept      Kind = "kept"      // ID: it doesn't any more
+	Used      Kind = "used"      // ID: somebody else's, which the run works with
+	Layer     Kind = "layer"     // ID: made for an image, which may not have come into being
+	Mounted   Kind = "mounted"   // ID: a mount was counted, of an image or of a container that isn't the run's own
+	Unmounted Kind = "unmounted" // ID: and is no longer
+	Temporary Kind = "temporary" // PATH: a file, or a directory with all that is in it
+	Runtime   Kind = "runtime"   // PROGRAM, DIR: an OCI runtime, and where it keeps its state
+	store     Kind = "store"     // ROOT, DRIVER: the first line
+)
+
+// Entry is one line of a journal.
+type Entry struct {
+	Kind  Kind
+	Words []string
+}
+
+// Header says what store a run works on.
+type Header struct{ Root, Driver string }
+
+// Journal is the journal of a run that lives. Its methods may be called at the same time, and those of a nil one do nothing.
+type Journal struct {
+	id, path string
+
+	mu     sync.Mutex
+	file   *os.File // nil when it has ended
+	marked bool
+}
+
+// Begin opens a journal in dir, which is made if need be: fresh tells that it was. Whoever sees the file sees its lock. End it.
+func Begin(dir string, h Header) (j *Journal, fresh bool, err error) {
+	if err := os.Mkdir(dir, 0o700); err == nil {
+		fresh = true
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, false, err
+	}
+	unlock, err := Lock(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unlock()
+	j = &Journal{id: rand.Text()}
+	j.path = filepath.Join(dir, j.id)
+	// O_CLOEXEC by default: no process that the run starts holds the lock.
+	if j.file, err = os.OpenFile(j.path, os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return nil, false, err
+	}
+	if err := errors.Join(flock(j.file, unix.LOCK_EX), j.Note(store, h.Root, h.Driver)); err != nil {
+		return nil, false, errors.Join(err, j.End())
+	}
+	return j, fresh, nil
+}
+
+// ID returns the run's name, 26 letters and digits that no other run has.
+func (j *Journal) ID() string {
+	if j == nil {
+		return ""
+	}
+	return j.id
+}
+
+// Note adds an entry. It is there for others when Note returns, and so has to be made before what it is about, which the kill of
+// the run may come between.
+//
+// It isn't written to the disk: what is lost with the machine's memory is the journal with the run root, most of the time.
+func (j *Journal) Note(kind Kind, words ...string) error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	if _, err := j.file.Write(line(Entry{kind, words})); err != nil {
+		return fmt.Errorf("noting what this run owns: %w", err)
+	}
+	return nil
+}
+
+// End lets go of the journal and deletes it. What it names must be gone or somebody else's by now; where something couldn't be
+// taken away, leave the journal to end with the process, for a later run to try again.
+func (j *Journal) End() error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	file := j.file
+	j.file = nil
+	var errs []error
+	if j.marked {
+		errs = append(errs, os.NewSyscallError("umount", unix.Unmount(j.path, unix.MNT_DETACH)))
+	}
+	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody cleared the run root
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, file.Close())...)
+}
+
+// Lock keeps others from beginning journals and from looking for dead ones, until unlock is called.
+func Lock(dir string) (unlock func(), err error) {
+	file, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(file, unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { _ = file.Close() }, nil // with which the lock goes
+}
+
+func flock(file *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(file.Fd()), how); err != unix.EINTR {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}
+
+// line writes an entry. Its words can hold anything, so they are quoted.
+func line(e Entry) []byte {
+	text := []byte(e.Kind)
+	for _, word := range e.Words {
+		text = strconv.AppendQuote(append(text, ' '), word)
+	}
+	return append(text, '\n')
+}
+
+// read reads the entries of a journal. A line that isn't whole, the last one of a machine that lost its power perhaps, is left
+// out.
+func read(r io.Reader) (entries []Entry, err error) {
+	text, err := io.ReadAll(r)
+	for line := range bytes.Lines(text) {
+		if e, ok := parse(strings.TrimSuffix(string(line), "\n")); ok && len(e.Words) > 0 {
+			entries = append(entries, e)
+		}
+	}
+	return entries, err
+}
+
+func parse(line string) (e Entry, ok bool) {
+	kind, rest, _ := strings.Cut(line, " ")
+	e.Kind = Kind(kind)
+	for rest != "" {
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return e, false
+		}
+		word, err := strconv.Unquote(quoted)
+		if err != nil {
+			return e, false
+		}
+		e.Words = append(e.Words, word)
+		rest = strings.TrimPrefix(rest[len(quoted):], " ")
+	}
+	return e, true
+}
+
+// Use notes that the run works with a container that isn't its own, and that a dead run may have left. Whoever reclaims that
+// run's containers sees the note, or has deleted the container before Use returns.
+func (j *Journal) Use(id string) error {
+	if j == nil {
+		return nil
+	}
+	unlock, err := Lock(filepath.Dir(j.path))
+	if err != nil {
+		return fmt.Errorf("noting what this run uses: %w", err)
+	}
+	defer unlock()
+	return j.Note(Used, id)
+}

@@ -1,0 +1,298 @@
+package journal
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Locks are between processes, so the tests start this program again: as a run that begins a journal, says so, and waits to be
+// killed, or as one that claims what dead runs have left and says how many those were.
+func TestMain(m *testing.M) {
+	switch mode := os.Getenv("JOURNAL_TEST"); mode {
+	case "":
+		os.Exit(m.Run())
+	case "run":
+		j, _, err := Begin(os.Args[1], Header{"/store", "overlay"})
+		must(err)
+		must(j.Note(Container, "c1", "l1"))
+		fmt.Println(j.ID())
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		must(j.End())
+	case "claim":
+		dead, err := Dead(os.Args[1])
+		must(err)
+		fmt.Println(len(dead))
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // all are there before the first lets go
+		for _, r := range dead {
+			must(r.Discard())
+		}
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// process is this program, started again.
+type process struct {
+	*exec.Cmd
+	out *bufio.Reader
+	in  *os.File
+}
+
+func start(t *testing.T, mode, dir string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], dir)
+	cmd.Env = append(os.Environ(), "JOURNAL_TEST="+mode)
+	cmd.Stderr = os.Stderr
+	r, w, err := os.Pipe()
+	check(t, err)
+	cmd.Stdin = r
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	r.Close()
+	t.Cleanup(func() { w.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return &process{cmd, bufio.NewReader(out), w}
+}
+
+func (p *process) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.out.ReadString('\n')
+	check(t, err)
+	return strings.TrimSpace(line)
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOnlyDeadRunsAreClaimed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	alive, killed, ended := start(t, "run", dir), start(t, "run", dir), start(t, "run", dir)
+	live, lost := alive.line(t), killed.line(t)
+	ended.line(t)
+	ended.in.Close()
+	check(t, ended.Wait())
+	if dead, err := Dead(dir); err != nil || len(dead) != 0 {
+		t.Fatalf("with both alive: %v, %v", dead, err)
+	}
+	check(t, killed.Process.Kill())
+	_ = killed.Wait()
+	if !Live(dir, live) || Live(dir, lost) || Live(dir, "NOBODYNOBODYNOBODYNOBODY22") {
+		t.Errorf("alive: %v, killed: %v", Live(dir, live), Live(dir, lost))
+	}
+	dead, err := Dead(dir)
+	check(t, err)
+	if len(dead) != 1 || dead[0].ID != lost || dead[0].Header != (Header{"/store", "overlay"}) ||
+		!reflect.DeepEqual(dead[0].Entries, []Entry{{Container, []string{"c1", "l1"}}}) {
+		t.Fatalf("claimed %+v", dead)
+	}
+	again, err := Dead(dir)
+	check(t, err)
+	if len(again) != 0 {
+		t.Error("it is claimed twice")
+	}
+	check(t, dead[0].Discard())
+	if names, _ := list(dir); !reflect.DeepEqual(names, []string{live}) {
+		t.Errorf("left: %v", names)
+	}
+}
+
+func TestOneOfManyClaims(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	for range 3 {
+		p := start(t, "run", dir)
+		p.line(t)
+		check(t, p.Process.Kill())
+		_ = p.Wait()
+	}
+	var claimers []*process
+	for range 4 {
+		claimers = append(claimers, start(t, "claim", dir))
+	}
+	total := 0
+	for _, p := range claimers {
+		n := 0
+		_, err := fmt.Sscan(p.line(t), &n)
+		check(t, err)
+		total += n
+	}
+	if total != 3 {
+		t.Errorf("3 dead runs were claimed %d times", total)
+	}
+	for _, p := range claimers {
+		p.in.Close()
+		check(t, p.Wait())
+	}
+	if names, _ := list(dir); len(names) != 0 {
+		t.Errorf("left: %v", names)
+	}
+}
+
+// TestNobodySeesALiveJournalUnlocked lets runs begin and end while others look for dead ones.
+func TestNobodySeesALiveJournalUnlocked(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	var beginning sync.WaitGroup
+	for range 4 {
+		beginning.Go(func() {
+			for range 100 {
+				j, _, err := Begin(dir, Header{"/store", "vfs"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := j.End(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { beginning.Wait(); close(done) }()
+	for {
+		dead, err := Dead(dir)
+		check(t, err)
+		if len(dead) > 0 {
+			t.Fatalf("a live run was claimed: %+v", dead[0])
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
+func TestWhatIsLeftStays(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	p := start(t, "run", dir)
+	p.line(t)
+	check(t, p.Process.Kill())
+	_ = p.Wait()
+	dead, err := Dead(dir)
+	check(t, err)
+	left := []Entry{{Temporary, []string{"/a \"name\"\nwith \xff all in it"}}}
+	check(t, dead[0].Keep(left))
+	dead, err = Dead(dir)
+	check(t, err)
+	if len(dead) != 1 || !reflect.DeepEqual(dead[0].Entries, left) || dead[0].Driver != "overlay" {
+		t.Errorf("kept: %+v", dead)
+	}
+}
+
+// TestPowerCut reads what such a cut makes of a journal on a disk: a part of it, or nothing.
+func TestPowerCut(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string][]Entry{
+		"": nil, "store \"/s": nil, "container \"c\" \"l\"\n": nil,
+		"store \"/s\" \"vfs\"\ncontainer \"c\" \"l\"\nlayer \"x\"\ntemporary \"/t": {{Container, []string{"c", "l"}}, {Layer, []string{"x"}}},
+		"store \"/s\" \"vfs\"\n\x00\x00\x00\x00":                                   {},
+		"store \"/s\" \"vfs\"\nlayer\nlayer\"x\"\nlayer x\nlayer \"y\" \n":         {{Layer, []string{"y"}}},
+	} {
+		check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte(text), 0o600))
+		dead, err := Dead(dir)
+		check(t, err)
+		if len(dead) != 1 || fmt.Sprint(dead[0].Entries) != fmt.Sprint(want) {
+			t.Errorf("%q: %+v", text, dead)
+		}
+		check(t, dead[0].Discard())
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "somebody-else's"), nil, 0o600))
+	if dead, err := Dead(dir); len(dead) > 0 || err != nil {
+		t.Errorf("no journal: %v, %v", dead, err)
+	}
+}
+
+func TestUsedByTheLivingOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	j, _, err := Begin(dir, Header{"/store", "vfs"})
+	check(t, err)
+	check(t, j.Use("mine"))
+	check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte("store \"/s\" \"vfs\"\nused \"dead's\"\n"), 0o600))
+	used, err := InUse(dir)
+	check(t, err)
+	if !reflect.DeepEqual(used, map[string]bool{"mine": true}) {
+		t.Errorf("in use: %v", used)
+	}
+	check(t, j.End())
+	check(t, j.End())
+}
+
+func TestOrphaned(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	j, fresh, err := Begin(dir, Header{"/store", "vfs"})
+	check(t, err)
+	if !fresh {
+		t.Error("the directory wasn't there before")
+	}
+	badge, err := j.Badge()
+	check(t, err)
+	boot, processes, err := here()
+	check(t, err)
+	other := strings.NewReplacer(boot, "another-boot", "", "")
+	if Orphaned(badge, dir) || Orphaned(other.Replace(badge), dir) {
+		t.Error("its journal is there")
+	}
+	check(t, os.RemoveAll(dir))
+	if Orphaned(badge, dir) {
+		t.Error("the run root was cleared under it, but it lives")
+	}
+	if !Orphaned(other.Replace(badge), dir) {
+		t.Error("the machine has been started anew since")
+	}
+	if Orphaned(badge, dir+"2") || Orphaned("", dir) || Orphaned("x y", dir) {
+		t.Error("not a run of this run root")
+	}
+	check(t, j.End())
+	if !Orphaned(badge, dir) {
+		t.Error("the run root was cleared, and it has ended since")
+	}
+	if Orphaned(strings.Replace(badge, processes, "pid:[1]", 1), dir) {
+		t.Error("its processes can't be seen from here")
+	}
+}
+
+// TestNoProcessInheritsTheLock: a program that outlives the run would keep it alive for the others.
+func TestNoProcessInheritsTheLock(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	j, _, err := Begin(dir, Header{"/store", "vfs"})
+	check(t, err)
+	flags, err := unix.FcntlInt(j.file.Fd(), unix.F_GETFD, 0)
+	check(t, err)
+	if flags&syscall.FD_CLOEXEC == 0 {
+		t.Error("programs that are started get the journal's descriptor")
+	}
+	check(t, j.End())
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("container \"a\" \"b\"")
+	f.Add("temporary \"/a\\nb\"")
+	f.Fuzz(func(t *testing.T, text string) {
+		e, ok := parse(text)
+		if !ok {
+			return
+		}
+		again, ok := parse(strings.TrimSuffix(string(line(e)), "\n"))
+		if !ok || !reflect.DeepEqual(again, e) {
+			t.Errorf("%q is read as %+v, and that as %+v", text, e, again)
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Remains are the journal of a dead run, locked: no other run looks at it until Discard, Keep or Release.
+type Remains struct {
+	ID string
+	Header
+	Entries []Entry
+
+	path string
+	file *os.File
+}
+
+// Dead returns the journals in dir whose runs are dead, and takes their locks. Of several processes that look at the same time one
+// gets each. A directory that isn't there has none.
+func Dead(dir string) (dead []*Remains, err error) {
+	names, err := list(dir)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	unlock, err := Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, name := range names {
+		r, err := claim(dir, name)
+		if err != nil {
+			for _, r := range dead {
+				r.Release()
+			}
+			return nil, err
+		}
+		if r != nil {
+			dead = append(dead, r)
+		}
+	}
+	return dead, nil
+}
+
+// list returns the names of the journals in dir.
+func list(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, entry := range entries {
+		if isID(entry.Name()) && entry.Type().IsRegular() {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, err
+}
+
+// isID tells whether a name is one that rand.Text makes: letters and digits of base 32, 130 bits.
+func isID(name string) bool {
+	return len(name) == 26 && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
+
+// claim takes the lock of a journal, or returns nil if its run lives or it is gone.
+func claim(dir, name string) (*Remains, error) {
+	r := &Remains{ID: name, path: filepath.Join(dir, name)}
+	var err error
+	r.file, err = os.OpenFile(r.path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if err := flock(r.file, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, r.file.Close()
+	} else if err != nil {
+		return nil, errors.Join(err, r.file.Close())
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(r.file.Fd()), &stat); err != nil || stat.Nlink == 0 { // its run has just ended
+		return nil, errors.Join(err, r.file.Close())
+	}
+	if r.Entries, err = read(r.file); err != nil {
+		return nil, errors.Join(err, r.file.Close())
+	}
+	if len(r.Entries) > 0 && r.Entries[0].Kind == store && len(r.Entries[0].Words) == 2 {
+		r.Header = Header{Root: r.Entries[0].Words[0], Driver: r.Entries[0].Words[1]}
+		r.Entries = r.Entries[1:]
+	} else {
+		r.Entries = nil // it was killed before it owned anything
+	}
+	return r, nil
+}
+
+// Discard deletes the journal: nothing is left of what it names.
+func (r *Remains) Discard() error { return errors.Join(os.Remove(r.path), r.file.Close()) }
+
+// Keep leaves these entries in the journal, for another try later.
+func (r *Remains) Keep(entries []Entry) error {
+	text := line(Entry{store, []string{r.Root, r.Driver}})
+	for _, e := range entries {
+		text = append(text, line(e)...)
+	}
+	// It only gets shorter. Cut after it is written: whoever is killed in between leaves entries that were dealt with, which does
+	// no harm.
+	_, err := r.file.WriteAt(text, 0)
+	if err == nil {
+		err = r.file.Truncate(int64(len(text)))
+	}
+	return errors.Join(err, r.file.Close())
+}
+
+// Release leaves the journal as it was.
+func (r *Remains) Release() { _ = r.file.Close() }
+
+// InUse returns what live runs have noted as Used. The caller has the directory locked, which who adopts a container does as
+// well.
+func InUse(dir string) (map[string]bool, error) {
+	names, err := list(dir)
+	used := map[string]bool{}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !bytes.Contains(text, []byte(Used)) {
+			continue // ended just now, or needs nothing of others
+		}
+		if !Live(dir, name) {
+			continue
+		}
+		entries, _ := read(bytes.NewReader(text)) // memory doesn't fail
+		for _, e := range entries {
+			if e.Kind == Used {
+				used[e.Words[0]] = true
+			}
+		}
+	}
+	return used, err
+}
+
+// Live tells whether the run of that ID lives, by its journal in dir. When in doubt it does.
+func Live(dir, id string) bool {
+	file, err := os.OpenFile(filepath.Join(dir, id), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer file.Close()
+	// Shared: two that ask at the same time don't take each other for the run.
+	return flock(file, unix.LOCK_SH|unix.LOCK_NB) != nil
+}
+
+// heldLock tells whether some process that is visible here has a lock (flock) on the file of this number, whether it has a
+// name or not.
+func heldLock(inode string) bool {
+	locks, err := os.Open("/proc/locks")
+	if err != nil {
+		return true
+	}
+	defer locks.Close()
+	text, err := io.ReadAll(locks)
+	if err != nil {
+		return true
+	}
+	for line := range bytes.Lines(text) {
+		// "1: FLOCK  ADVISORY  WRITE 1234 00:2a:5678 0 EOF", proc_locks(5). The device isn't compared: file systems with
+		// subvolumes show another one to stat(2).
+		fields := bytes.Fields(line)
+		if len(fields) > 5 && string(fields[1]) == "FLOCK" && bytes.HasSuffix(fields[5], []byte(":"+inode)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,401 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/mount"
+
+	"github.com/rlbuild/rlbuild/engine/journal"
+	"github.com/rlbuild/rlbuild/engine/store"
+)
+
+const (
+	// orphanAge is how old a layer that nobody refers to must be: before, a tool that found it in the store may be about to make
+	// an image of it. The library's check of a store complains from then on.
+	orphanAge = 24 * time.Hour
+	// runtimePatience bounds how long an OCI runtime may take to delete a container.
+	runtimePatience = 10 * time.Second
+)
+
+// Reclaimed is what was found of dead runs.
+type Reclaimed struct {
+	Runs int      // of which something was there
+	Gone []Gone   // in the order it went
+	Left []string // what is still there and why, a line each
+	Wait []string // layers that nobody refers to, too young to be deleted
+}
+
+// Gone is one thing that isn't there any more.
+type Gone struct{ Kind, Name string }
+
+// Summary counts what is gone: "2 containers, 1 process".
+func (r *Reclaimed) Summary() string {
+	var kinds []string
+	count := map[string]int{}
+	for _, gone := range r.Gone {
+		if count[gone.Kind]++; count[gone.Kind] == 1 {
+			kinds = append(kinds, gone.Kind)
+		}
+	}
+	for i, kind := range kinds {
+		kinds[i] = fmt.Sprintf("%d %s", count[kind], plural(kind, count[kind]))
+	}
+	return strings.Join(kinds, ", ")
+}
+
+func plural(noun string, n int) string {
+	switch {
+	case n == 1:
+		return noun
+	case strings.HasSuffix(noun, "ss"):
+		return noun + "es"
+	case strings.HasSuffix(noun, "y"):
+		return strings.TrimSuffix(noun, "y") + "ies"
+	}
+	return noun + "s"
+}
+
+// Reclaim takes away what dead runs have left of this store and outside of it: processes, containers, mounts, temporary files. What
+// live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. With all it also
+// looks for containers whose run has no journal any more, because the run root was lost.
+func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
+	r := &reclaim{store: s, dir: s.JournalDir(), found: &Reclaimed{}}
+	dead, err := journal.Dead(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
+	}
+	for _, remains := range dead {
+		if remains.Root == "" {
+			err = errors.Join(err, remains.Discard()) // it was killed before it owned anything
+		} else if remains.Header != s.JournalHeader() {
+			remains.Release() // a run on that store will look after it
+		} else {
+			err = errors.Join(err, r.run(remains))
+		}
+	}
+	if all || len(dead) > 0 {
+		r.sweep()
+	}
+	if all {
+		err = errors.Join(err, r.lost())
+	}
+	return r.found, err
+}
+
+// reclaim is one round of reclaiming.
+type reclaim struct {
+	store *store.Store
+	dir   string // of the journals
+	found *Reclaimed
+}
+
+func (r *reclaim) gone(kind, name string) {
+	r.found.Gone = append(r.found.Gone, Gone{kind, name})
+}
+
+// stays notes that something is still there.
+func (r *reclaim) stays(what string, err error) {
+	reason := err.Error()
+	if errors.Is(err, fs.ErrPermission) {
+		reason = "it has files of owners that aren't mapped here"
+	}
+	r.found.Left = append(r.found.Left, what+": "+reason)
+}
+
+// run takes away what one dead run has left, and its journal when nothing is left.
+func (r *reclaim) run(remains *journal.Remains) error {
+	before := len(r.found.Gone) + len(r.found.Left)
+	owned := sortEntries(remains.Entries)
+	var layers []string
+	for _, c := range owned.containers {
+		layers = append(layers, c.layer)
+	}
+	ended, err := remains.EndProcesses(layers)
+	for range ended {
+		r.gone("process", "")
+	}
+	if err != nil {
+		r.stays("processes", err)
+	}
+	var left []journal.Entry
+	for _, e := range owned.runtimes {
+		r.endRuntime(e.Words)
+	}
+	for _, c := range owned.containers {
+		if !r.container(c) {
+			left = append(left, journal.Entry{Kind: journal.Container, Words: []string{c.id, c.layer}})
+		}
+	}
+	r.unmount(owned.mounts)
+	for _, path := range owned.temporary {
+		if !r.temporary(path, remains.ID) {
+			left = append(left, journal.Entry{Kind: journal.Temporary, Words: []string{path}})
+		}
+	}
+	orphans, err := r.orphans(owned.layers)
+	for _, id := range orphans {
+		left = append(left, journal.Entry{Kind: journal.Layer, Words: []string{id}})
+	}
+	if len(r.found.Gone)+len(r.found.Left) > before {
+		r.found.Runs++
+	}
+	if err != nil {
+		remains.Release()
+		return err
+	}
+	if len(left) > 0 {
+		return remains.Keep(left)
+	}
+	return remains.Discard()
+}
+
+// ownedContainer is a container of a dead run.
+type ownedContainer struct{ id, layer string }
+
+// owned is what the entries of a journal come to.
+type owned struct {
+	containers []ownedContainer
+	layers     []string
+	mounts     map[string]int // how often each is counted
+	temporary  []string
+	runtimes   []journal.Entry
+}
+
+func sortEntries(entries []journal.Entry) *owned {
+	o := &owned{mounts: map[string]int{}}
+	for _, e := range entries {
+		word := e.Words[0]
+		switch e.Kind {
+		case journal.Container:
+			if len(e.Words) == 2 {
+				o.containers = append(o.containers, ownedContainer{word, e.Words[1]})
+			}
+		case journal.Kept:
+			o.containers = slices.DeleteFunc(o.containers, func(c ownedContainer) bool { return c.id == word })
+		case journal.Layer:
+			o.layers = append(o.layers, word)
+		case journal.Mounted:
+			o.mounts[word]++
+		case journal.Unmounted:
+			o.mounts[word]--
+		case journal.Temporary:
+			o.temporary = append(o.temporary, word)
+		case journal.Runtime:
+			o.runtimes = append(o.runtimes, e)
+		}
+	}
+	return o
+}
+
+// container deletes a container, and tells whether it is gone. Nobody can begin to use it meanwhile.
+func (r *reclaim) container(c ownedContainer) bool {
+	unlock, err := journal.Lock(r.dir)
+	if err != nil {
+		r.stays("container "+c.id[:12], err)
+		return false
+	}
+	defer unlock()
+	used, err := journal.InUse(r.dir)
+	if err == nil && used[c.id] {
+		err = errors.New("another run works with it")
+	}
+	name := shortID(c.id)
+	if found, lookErr := r.store.Container(c.id); lookErr == nil && len(found.Names) > 0 {
+		name = found.Names[0] + " (" + name + ")"
+	}
+	if err == nil {
+		err = r.store.DeleteContainer(c.id)
+	}
+	switch {
+	case err == nil:
+		r.gone("container", name)
+		return true
+	case errors.Is(err, storage.ErrContainerUnknown), errors.Is(err, storage.ErrNotAContainer):
+	default:
+		r.stays("container "+name, err)
+		return false
+	}
+	// Killed between the two, it has a layer and no record.
+	switch err := r.store.DeleteLayer(c.layer); {
+	case err == nil:
+		r.gone("container", shortID(c.layer))
+	case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUnknown):
+	default:
+		r.stays("layer "+shortID(c.layer), err)
+		return false
+	}
+	return true
+}
+
+func shortID(id string) string { return id[:min(len(id), 12)] }
+
+// endRuntime deletes the containers of an OCI runtime, and with them what it has outside of its directory: control groups.
+func (r *reclaim) endRuntime(words []string) {
+	if len(words) != 2 {
+		return
+	}
+	program, dir := words[0], words[1]
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // it never ran a container
+	}
+	for _, entry := range entries {
+		ctx, cancel := context.WithTimeout(context.Background(), runtimePatience)
+		// What can't be done here has no consequences but an empty control group: its processes are gone.
+		if exec.CommandContext(ctx, program, "--root", dir, "delete", "--force", entry.Name()).Run() == nil {
+			r.gone("runtime container", entry.Name())
+		}
+		cancel()
+	}
+}
+
+// unmount takes mounts out of the library's counts. They went with the run's mount namespace.
+func (r *reclaim) unmount(mounts map[string]int) {
+	for id, count := range mounts {
+		for range count {
+			counted, err := r.store.Mounted(id)
+			if err != nil || counted == 0 {
+				break // it is gone, or the count was put right already
+			}
+			if _, err := r.store.Unmount(id, false); err != nil {
+				r.stays("mount of "+shortID(id), err)
+				break
+			}
+			r.gone("mount", shortID(id))
+		}
+	}
+}
+
+// temporary deletes a file, or a directory with what is in it, and tells whether it is gone.
+func (r *reclaim) temporary(path, run string) bool {
+	if !filepath.IsAbs(path) || !strings.Contains(filepath.Base(path), run) {
+		return true // not a name that a run makes
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	// What is mounted there may be the user's own. It isn't, unless the run was in a mount namespace together with this one.
+	if err == nil {
+		err = mount.RecursiveUnmount(path + "/")
+	}
+	if err == nil {
+		err = os.RemoveAll(path)
+	}
+	if err != nil {
+		r.stays(path, err)
+		return false
+	}
+	kind := "temporary file"
+	if info.IsDir() {
+		kind = "temporary directory"
+	}
+	r.gone(kind, path)
+	return true
+}
+
+// orphans deletes those layers that nobody refers to, and returns those that are too young for that.
+func (r *reclaim) orphans(ids []string) (young []string, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	used, err := r.usedLayers()
+	if err != nil {
+		return nil, fmt.Errorf("looking for layers that killed runs have left: %w", err)
+	}
+	for _, id := range slices.Backward(ids) { // children first
+		layer, err := r.store.Layer(id)
+		if err != nil || used[id] || layer.MountCount > 0 || slices.Contains(young, id) {
+			continue
+		}
+		if time.Since(layer.Created) < orphanAge {
+			young = append(young, id)
+			r.found.Wait = append(r.found.Wait, id)
+			continue
+		}
+		switch err := r.store.DeleteLayer(id); {
+		case err == nil:
+			r.gone("layer", shortID(id))
+		case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
+			errors.Is(err, storage.ErrLayerUsedByContainer), errors.Is(err, storage.ErrLayerUnknown): // somebody was quicker
+		default:
+			r.stays("layer "+shortID(id), err)
+			young = append(young, id)
+		}
+	}
+	slices.Reverse(young)
+	return young, nil
+}
+
+// usedLayers returns the layers of images and containers.
+func (r *reclaim) usedLayers() (map[string]bool, error) {
+	images, err := r.store.Images()
+	if err != nil {
+		return nil, err
+	}
+	containers, err := r.store.Containers()
+	if err != nil {
+		return nil, err
+	}
+	var tops []string
+	for _, image := range images {
+		tops = append(append(tops, image.TopLayer), image.MappedTopLayers...)
+	}
+	for _, container := range containers {
+		tops = append(tops, container.LayerID)
+	}
+	used := map[string]bool{}
+	for _, id := range tops {
+		for id != "" && !used[id] {
+			used[id] = true
+			layer, err := r.store.Layer(id)
+			if err != nil {
+				break // the library's check tells of it
+			}
+			id = layer.Parent
+		}
+	}
+	return used, nil
+}
+
+// sweep removes what can't be journalled: directories that an opening store tries mounts in.
+func (r *reclaim) sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(r.store.Choice.Root, "rlbuild-trial-*")) // the pattern is a good one, unless the root's name has brackets
+	for _, dir := range dirs {
+		var stat syscall.Stat_t
+		if syscall.Lstat(dir, &stat) == nil && time.Since(time.Unix(stat.Ctim.Unix())) > time.Hour && os.RemoveAll(dir) == nil {
+			r.gone("temporary directory", dir)
+		}
+	}
+}
+
+// lost deletes the containers of runs whose journals are lost.
+func (r *reclaim) lost() error {
+	containers, err := r.store.Containers()
+	if err != nil {
+		return fmt.Errorf("looking for what killed runs have left: %w", err)
+	}
+	runs := map[string]bool{}
+	for _, c := range containers {
+		badge, _ := c.Flags[store.RunFlag].(string)
+		if badge == "" || !journal.Orphaned(badge, r.dir) {
+			continue
+		}
+		if r.container(ownedContainer{c.ID, c.LayerID}) {
+			runs[badge] = true
+		}
+	}
+	r.found.Runs += len(runs)
+	return nil
+}
