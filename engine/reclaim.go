@@ -122,8 +122,8 @@ func (r *reclaim) run(remains *journal.Remains) error {
 		layers = append(layers, c.layer)
 	}
 	ended, err := remains.EndProcesses(layers)
-	for range ended {
-		r.gone("process", "")
+	for _, process := range ended {
+		r.gone("process", process)
 	}
 	if err != nil {
 		r.stays("processes", err)

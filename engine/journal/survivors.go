@@ -34,16 +34,19 @@ func (j *Journal) Mark() error {
 const endGrace = 3 * time.Second
 
 // EndProcesses kills the processes that the run has left: those with its mark, and those whose root directory is on one of its
-// layers. It returns how many there were, and fails if some are still there.
-func (r *Remains) EndProcesses(layers []string) (ended int, err error) {
+// layers. It returns which those were, "ID (command)" each, and fails if some are still there.
+func (r *Remains) EndProcesses(layers []string) (ended []string, err error) {
 	seen := map[int]bool{}
 	for deadline := time.Now().Add(endGrace); ; time.Sleep(10 * time.Millisecond) {
 		left := r.survivors(layers)
 		if len(left) == 0 {
-			return len(seen), nil
+			return ended, nil
 		}
 		var refused error
 		for _, pid := range left {
+			if !seen[pid] {
+				ended = append(ended, fmt.Sprintf("%d (%s)", pid, status(pid, "Name")))
+			}
 			seen[pid] = true
 			refused = errors.Join(refused, r.kill(pid, layers))
 		}
@@ -51,7 +54,7 @@ func (r *Remains) EndProcesses(layers []string) (ended int, err error) {
 			if refused == nil {
 				refused = errors.New("they don't end")
 			}
-			return len(seen) - len(left), fmt.Errorf("ending %d processes of it: %w", len(left), refused)
+			return nil, fmt.Errorf("ending %d: %w", len(left), refused)
 		}
 	}
 }
