@@ -15,6 +15,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/journal"
 )
 
 // adopted is what a container was like that an earlier run, or buildah, left in the store.
@@ -124,7 +125,7 @@ func (b *Builder) adopt(builder *buildah.Builder) (*Container, error) {
 	if c := b.known(builder.ContainerID); c != nil {
 		return c, nil
 	}
-	if err := b.options.Journal.Use(builder.ContainerID); err != nil {
+	if err := b.options.Journal.Use(journal.Used, builder.ContainerID); err != nil {
 		return nil, err
 	}
 	if _, err := b.options.Store.Container(builder.ContainerID); errors.Is(err, storage.ErrContainerUnknown) {

@@ -70,10 +70,13 @@ func plural(noun string, n int) string {
 // live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. With all it also
 // looks for containers whose run has no journal any more, because the run root was lost.
 func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
-	r := &reclaim{store: s, dir: s.JournalDir(), found: &Reclaimed{}}
+	r := &reclaim{store: s, dir: s.JournalDir(), claimed: map[string]bool{}, found: &Reclaimed{}}
 	dead, err := journal.Dead(r.dir)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
+	}
+	for _, remains := range dead {
+		r.claimed[remains.ID] = true
 	}
 	for _, remains := range dead {
 		if remains.Root == "" {
@@ -95,9 +98,10 @@ func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
 
 // reclaim is one round of reclaiming.
 type reclaim struct {
-	store *store.Store
-	dir   string // of the journals
-	found *Reclaimed
+	store   *store.Store
+	dir     string          // of the journals
+	claimed map[string]bool // the dead runs, by ID
+	found   *Reclaimed
 }
 
 func (r *reclaim) gone(kind, name string) {
@@ -137,7 +141,11 @@ func (r *reclaim) run(remains *journal.Remains) error {
 			left = append(left, journal.Entry{Kind: journal.Container, Words: []string{c.id, c.layer}})
 		}
 	}
-	r.unmount(owned.mounts)
+	for _, id := range owned.mounts {
+		if !r.unmount(id) {
+			left = append(left, journal.Entry{Kind: journal.Mounted, Words: []string{id}})
+		}
+	}
 	for _, path := range owned.temporary {
 		if !r.temporary(path, remains.ID) {
 			left = append(left, journal.Entry{Kind: journal.Temporary, Words: []string{path}})
@@ -167,13 +175,13 @@ type ownedContainer struct{ id, layer string }
 type owned struct {
 	containers []ownedContainer
 	layers     []string
-	mounts     map[string]int // how often each is counted
+	mounts     []string // of images and of containers that stay
 	temporary  []string
 	runtimes   []journal.Entry
 }
 
 func sortEntries(entries []journal.Entry) *owned {
-	o := &owned{mounts: map[string]int{}}
+	o := &owned{}
 	for _, e := range entries {
 		word := e.Words[0]
 		switch e.Kind {
@@ -186,9 +194,7 @@ func sortEntries(entries []journal.Entry) *owned {
 		case journal.Layer:
 			o.layers = append(o.layers, word)
 		case journal.Mounted:
-			o.mounts[word]++
-		case journal.Unmounted:
-			o.mounts[word]--
+			o.mounts = append(o.mounts, word)
 		case journal.Temporary:
 			o.temporary = append(o.temporary, word)
 		case journal.Runtime:
@@ -206,7 +212,7 @@ func (r *reclaim) container(c ownedContainer) bool {
 		return false
 	}
 	defer unlock()
-	used, err := journal.InUse(r.dir)
+	used, err := journal.InUse(r.dir, journal.Used, r.claimed)
 	if err == nil && used[c.id] {
 		err = errors.New("another run works with it")
 	}
@@ -260,21 +266,41 @@ func (r *reclaim) endRuntime(words []string) {
 	}
 }
 
-// unmount takes mounts out of the library's counts. They went with the run's mount namespace.
-func (r *reclaim) unmount(mounts map[string]int) {
-	for id, count := range mounts {
-		for range count {
-			counted, err := r.store.Mounted(id)
-			if err != nil || counted == 0 {
-				break // it is gone, or the count was put right already
-			}
-			if _, err := r.store.Unmount(id, false); err != nil {
-				r.stays("mount of "+shortID(id), err)
-				break
-			}
-			r.gone("mount", shortID(id))
+// unmount takes the mounts of an image, or of a container that stays, out of the library's counts: they went with the run's mount
+// namespace. It tells whether that is done. The counts don't say whose the mounts are, so it isn't while somebody else may have
+// one.
+func (r *reclaim) unmount(id string) bool {
+	unlock, err := journal.Lock(r.dir)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	used, err := journal.InUse(r.dir, journal.Mounted, r.claimed)
+	if err != nil || used[id] {
+		return false
+	}
+	layers := []string{id}
+	if image, err := r.store.Image(id); err == nil {
+		layers = append(image.MappedTopLayers, image.TopLayer)
+	} else if container, err := r.store.Container(id); err == nil {
+		layers = []string{container.LayerID}
+	}
+	done := true
+	for _, layer := range layers {
+		counted, err := r.store.Mounted(layer)
+		if err != nil || counted == 0 {
+			continue // it is gone, or the mount was released
+		}
+		if journal.SeenMounted("/" + layer + "/") {
+			done = false
+		} else if _, err := r.store.Unmount(layer, true); err != nil {
+			r.stays("mount of "+shortID(id), err)
+			done = false
+		} else {
+			r.gone("mount", "of "+shortID(id))
 		}
 	}
+	return done
 }
 
 // temporary deletes a file, or a directory with what is in it, and tells whether it is gone.

@@ -30,8 +30,7 @@ const (
 	Kept      Kind = "kept"      // ID: it doesn't any more
 	Used      Kind = "used"      // ID: somebody else's, which the run works with
 	Layer     Kind = "layer"     // ID: made for an image, which may not have come into being
-	Mounted   Kind = "mounted"   // ID: a mount was counted, of an image or of a container that isn't the run's own
-	Unmounted Kind = "unmounted" // ID: and is no longer
+	Mounted   Kind = "mounted"   // ID: an image, or a container that doesn't go with the run, which the run has mounted or had
 	Temporary Kind = "temporary" // PATH: a file, or a directory with all that is in it
 	Runtime   Kind = "runtime"   // PROGRAM, DIR: an OCI runtime, and where it keeps its state
 	store     Kind = "store"     // ROOT, DRIVER: the first line
@@ -188,9 +187,9 @@ func parse(line string) (e Entry, ok bool) {
 	return e, true
 }
 
-// Use notes that the run works with a container that isn't its own, and that a dead run may have left. Whoever reclaims that
-// run's containers sees the note, or has deleted the container before Use returns.
-func (j *Journal) Use(id string) error {
+// Use notes that the run works with something that isn't its own, and that a dead run may have left or have used as well. Whoever
+// reclaims that run's things sees the note, or has done it before Use returns.
+func (j *Journal) Use(kind Kind, id string) error {
 	if j == nil {
 		return nil
 	}
@@ -199,5 +198,5 @@ func (j *Journal) Use(id string) error {
 		return fmt.Errorf("noting what this run uses: %w", err)
 	}
 	defer unlock()
-	return j.Note(Used, id)
+	return j.Note(kind, id)
 }

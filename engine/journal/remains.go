@@ -120,14 +120,17 @@ func (r *Remains) Keep(entries []Entry) error {
 // Release leaves the journal as it was.
 func (r *Remains) Release() { _ = r.file.Close() }
 
-// InUse returns what live runs have noted as Used. The caller has the directory locked, which who adopts a container does as
-// well.
-func InUse(dir string) (map[string]bool, error) {
+// InUse returns what live runs have noted with Use; those that the caller has claimed aren't. The caller has the directory
+// locked, so that nothing is added meanwhile.
+func InUse(dir string, kind Kind, claimed map[string]bool) (map[string]bool, error) {
 	names, err := list(dir)
 	used := map[string]bool{}
 	for _, name := range names {
+		if claimed[name] {
+			continue
+		}
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !bytes.Contains(text, []byte(Used)) {
+		if err != nil || !bytes.Contains(text, []byte(kind)) {
 			continue // ended just now, or needs nothing of others
 		}
 		if !Live(dir, name) {
@@ -135,7 +138,7 @@ func InUse(dir string) (map[string]bool, error) {
 		}
 		entries, _ := read(bytes.NewReader(text)) // memory doesn't fail
 		for _, e := range entries {
-			if e.Kind == Used {
+			if e.Kind == kind {
 				used[e.Words[0]] = true
 			}
 		}

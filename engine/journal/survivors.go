@@ -109,6 +109,15 @@ func (r *Remains) owns(pid int, layers []string) bool {
 	return mine
 }
 
+// SeenMounted tells whether some process sees a mount with this in its mount point's name.
+func SeenMounted(part string) bool {
+	files, _ := filepath.Glob("/proc/[0-9]*/mountinfo") // the pattern is a good one
+	return slices.ContainsFunc(files, func(file string) bool {
+		mounts, err := os.ReadFile(file) // gone is as good as none
+		return err == nil && bytes.Contains(mounts, []byte(part))
+	})
+}
+
 // unescape gives a name of mountinfo its spaces back, which are in octal there.
 func unescape(name string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(name)

@@ -21,14 +21,15 @@ type ownership struct {
 	journal *journal.Journal
 	badge   string
 
-	mu  sync.Mutex
-	own map[string]bool // containers that go with the run: their mounts go with them
+	mu      sync.Mutex
+	own     map[string]bool // containers that go with the run: their mounts go with them
+	mounted map[string]bool // what else was mounted
 }
 
 // Own makes the store note in the journal what is made in it from now on.
 func (s *Store) Own(j *journal.Journal) error {
 	badge, err := j.Badge()
-	s.owner = &ownership{journal: j, badge: badge, own: map[string]bool{}}
+	s.owner = &ownership{journal: j, badge: badge, own: map[string]bool{}, mounted: map[string]bool{}}
 	return err
 }
 
@@ -117,46 +118,33 @@ func (s *Store) noteLayer(id string) (string, error) {
 	return id, s.owner.journal.Note(journal.Layer, id)
 }
 
-// Mount is the library's. A mount is noted when it is counted: one too many would be taken back from somebody else, who is still
-// using it.
+// Mount is the library's.
 func (s *Store) Mount(id, label string) (string, error) {
-	at, err := s.Store.Mount(id, label)
-	return at, s.noteMount(journal.Mounted, id, err)
-}
-
-// Unmount is the library's. Here the note comes first, for the same reason.
-func (s *Store) Unmount(id string, force bool) (bool, error) {
-	if err := s.noteMount(journal.Unmounted, id, nil); err != nil {
-		return false, err
+	if err := s.noteMount(id); err != nil {
+		return "", err
 	}
-	return s.Store.Unmount(id, force)
+	return s.Store.Mount(id, label)
 }
 
 // MountImage is the library's.
 func (s *Store) MountImage(id string, options []string, label string) (string, error) {
-	at, err := s.Store.MountImage(id, options, label)
-	return at, s.noteMount(journal.Mounted, id, err)
+	if err := s.noteMount(id); err != nil {
+		return "", err
+	}
+	return s.Store.MountImage(id, options, label)
 }
 
-// UnmountImage is the library's.
-func (s *Store) UnmountImage(id string, force bool) (bool, error) {
-	if err := s.noteMount(journal.Unmounted, id, nil); err != nil {
-		return false, err
-	}
-	return s.Store.UnmountImage(id, force)
-}
-
-// noteMount notes that something is mounted or no longer is, and returns err. What goes with the run is left out: it is deleted,
-// with its mounts.
-func (s *Store) noteMount(kind journal.Kind, id string, err error) error {
-	if err != nil || s.owner == nil {
-		return err
-	}
-	s.owner.mu.Lock()
-	own := s.owner.own[id]
-	s.owner.mu.Unlock()
-	if own {
+// noteMount notes that something is about to be mounted: the library counts mounts in a file, which a killed run doesn't get to put
+// right. What goes with the run is left out: it is deleted, with its mounts.
+func (s *Store) noteMount(id string) error {
+	if s.owner == nil {
 		return nil
 	}
-	return s.owner.journal.Note(kind, id)
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	if s.owner.own[id] || s.owner.mounted[id] {
+		return nil
+	}
+	s.owner.mounted[id] = true
+	return s.owner.journal.Use(journal.Mounted, id)
 }
