@@ -2,12 +2,12 @@ package rootless
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"syscall"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // facts is what the machine says about namespaces.
@@ -16,16 +16,17 @@ type facts struct {
 	// a new mount namespace; 0 when it was made. Without a user namespace only the last is asked.
 	user, mapped, mounts syscall.Errno
 
-	root    bool                     // the caller is root
-	chroot  bool                     // the root directory isn't the mount namespace's
-	seccomp bool                     // a system call filter is in force
-	sysctl  func(name string) string // value of a sysctl, "" when there's none
-	program string                   // path of this program
+	root     bool                     // the caller is root
+	chroot   bool                     // the root directory isn't the mount namespace's
+	seccomp  bool                     // a system call filter is in force
+	filtered bool                     // it refuses unshare(2) itself, whatever is asked for
+	sysctl   func(name string) string // value of a sysctl, "" when there's none
+	program  string                   // path of this program
 }
 
 // explain turns a failure to enter into one that names its cause.
 func explain(me caller, user bool, err error) error {
-	f := facts{root: me.uid == 0, chroot: !rootIsMount(), seccomp: underSeccomp(), sysctl: sysctl}
+	f := facts{root: me.uid == 0, chroot: !rootIsMount(), seccomp: underSeccomp(), filtered: unshareFiltered(), sysctl: sysctl}
 	f.program, _ = os.Executable()
 	switch refused := (unmapped{}); {
 	case errors.As(err, &refused): // the process has left already, where a trial would say nothing about the outside
@@ -37,56 +38,56 @@ func explain(me caller, user bool, err error) error {
 	default:
 		f.mounts = try(syscall.CLONE_NEWNS, nil)
 	}
-	why, hint := f.verdict()
 	op := "entering a user namespace"
 	if !user {
 		op = "entering a mount namespace"
 	}
-	if why != "" {
-		err = errors.New(why)
+	if known, details := f.cause(); known != nil {
+		return known.Explain(op, "", err, details)
 	}
-	return failure.New(op, "", "%w", err).WithHint("%s", hint).WithKind(failure.Machine)
+	return failure.New(op, "", "%w", err).WithHint("%s", unknownCure).WithKind(failure.Machine)
 }
+
+// unknownCure is what to do when nothing is known to be wrong.
+const unknownCure = "Try \"unshare --user --map-root-user --mount true\": if that fails too, this machine refuses namespaces."
 
 // verdict returns what is wrong and the cure; what is wrong is "" when nothing is known to be.
 func (f facts) verdict() (why, hint string) {
-	const container = "Start the container with a profile that allows new namespaces and mounts (--security-opt seccomp=unconfined" +
-		" --security-opt apparmor=unconfined), or build outside of it."
+	known, details := f.cause()
+	if known == nil {
+		return "", unknownCure
+	}
+	return known.Reason(nil, details).Error(), known.Hint(details)
+}
+
+// cause returns what is wrong, nil when nothing is known to be.
+func (f facts) cause() (*trouble.Trouble, trouble.Facts) {
 	refused := f.user == syscall.EPERM || f.user == syscall.EACCES
+	// With it the trials may all succeed, and then everything inside is refused.
+	restricted := !f.root && f.sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1"
 	switch {
 	case f.user == syscall.ENOSPC && f.sysctl("user.max_user_namespaces") == "0":
-		return "user namespaces are turned off (user.max_user_namespaces is 0)",
-			"Run \"sysctl -w user.max_user_namespaces=15000\" as root, and write it to a file in /etc/sysctl.d to keep it."
+		return trouble.NamespacesOff, nil
 	case f.user == syscall.ENOSPC || f.user == syscall.EUSERS:
-		return fmt.Sprintf("there are too many user namespaces (user.max_user_namespaces is %s; no more than 32 inside each other)",
-				f.sysctl("user.max_user_namespaces")),
-			"End what holds them, or raise the limit with sysctl as root."
+		return trouble.NamespacesFull, trouble.Facts{"limit": f.sysctl("user.max_user_namespaces")}
 	case f.user == 0 && f.mounts == syscall.ENOSPC:
-		return fmt.Sprintf("there are too many mount namespaces (user.max_mnt_namespaces is %s)", f.sysctl("user.max_mnt_namespaces")),
-			"End what holds them, or raise the limit with sysctl as root."
+		return trouble.MountNamespacesFull, trouble.Facts{"limit": f.sysctl("user.max_mnt_namespaces")}
 	case f.user == syscall.EINVAL || f.user == syscall.ENOSYS:
-		return "this kernel has no user namespaces", "Use a kernel built with CONFIG_USER_NS."
+		return trouble.NoNamespaces, nil
 	case !f.root && f.sysctl("kernel.unprivileged_userns_clone") == "0":
-		return "user namespaces are turned off for ordinary users (kernel.unprivileged_userns_clone is 0)",
-			"Run \"sysctl -w kernel.unprivileged_userns_clone=1\" as root, and write it to a file in /etc/sysctl.d to keep it."
+		return trouble.NamespacesOffUsers, nil
 	case f.chroot && refused:
-		return "the kernel makes no user namespace for a process in a chroot",
-			"Run rlbuild outside of the chroot, or enter the directory with pivot_root or as a container instead."
-	case f.seccomp && (refused || f.mounts != 0):
-		return "a system call filter (seccomp) refuses new namespaces, as containers' default profiles do", container
+		return trouble.InChroot, nil
+	case f.filtered || f.seccomp && !restricted && (refused || f.mounts != 0):
+		return trouble.Filtered, nil
 	case f.root && f.user == 0 && f.mapped == syscall.EPERM:
-		return "root may not map its own ID here, CAP_SETFCAP is missing",
-			"Give the container CAP_SETFCAP, CAP_SETUID and CAP_SETGID, or run rlbuild in it as an ordinary user."
-	case !f.root && f.sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":
-		// Last of the known causes: with it the trials may all succeed, and then everything inside is refused.
-		return "AppArmor keeps ordinary users' programs from working in user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
-			fmt.Sprintf("As root, load a profile that lets this program: \"abi <abi/4.0>, profile rlbuild %s flags=(unconfined) { userns, }\";"+
-				" or run \"sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\".", f.program)
+		return trouble.NoSetFCap, nil
+	case restricted:
+		return trouble.AppArmor, trouble.Facts{"program": f.program}
 	case refused || f.mounts == syscall.EPERM || f.mounts == syscall.EACCES:
-		return "something on this machine refuses new namespaces",
-			"A chroot does, and so may SELinux, AppArmor or a systemd unit's RestrictNamespaces=; the kernel log names the latter."
+		return trouble.Refused, nil
 	}
-	return "", "Try \"unshare --user --map-root-user --mount true\": if that fails too, this machine refuses namespaces."
+	return nil, nil
 }
 
 // try asks the kernel for a process in new namespaces, with only the caller's own ID mapped if me isn't nil, and returns
@@ -130,4 +131,11 @@ func rootIsMount() bool {
 func underSeccomp() bool {
 	status, err := os.ReadFile("/proc/self/status")
 	return err == nil && strings.Contains(string(status), "\nSeccomp:\t2")
+}
+
+// unshareFiltered reports whether unshare(2) is refused when it is asked for nothing: the kernel grants that to everybody, so
+// only a filter does.
+func unshareFiltered() bool {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_UNSHARE, 0, 0, 0)
+	return errno != 0
 }

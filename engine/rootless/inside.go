@@ -9,10 +9,11 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/rlbuild/rlbuild/engine/failure"
 	"go.podman.io/storage/pkg/homedir"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // What the libraries and podman know a rootless process by.
@@ -28,9 +29,7 @@ func arrive(me caller, p plan, note func(string)) (*Namespace, error) {
 	// outside. In a user namespace the kernel has done it. EINVAL: "/" is not a mount point, in a chroot; what a mount
 	// shows up in there is private or not as the outside made it, and storage makes its own directory private.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil && err != unix.EINVAL {
-		return nil, failure.New("entering a mount namespace", "", "keeping mounts inside: %w", err).
-			WithHint("Something refuses mount(2), AppArmor or a container's seccomp profile perhaps; allow it or run elsewhere.").
-			WithKind(failure.Machine)
+		return nil, trouble.MountRefused.Explain("entering a mount namespace", "", err, trouble.Facts{"detail": err.Error()})
 	}
 	if p.user {
 		introduce(me)
@@ -82,8 +81,8 @@ func current(me caller, p plan) (*Namespace, error) {
 	}
 	ns.Reason, ns.Cure = p.reason, p.cure
 	if ns.Reason == "" {
-		ns.Reason = "the namespace rlbuild was started in maps one"
-		ns.Cure = "Start rlbuild outside of it, or give it more IDs."
+		p.because(trouble.OneIDMapped, nil)
+		ns.Reason, ns.Cure = p.reason, p.cure
 	}
 	return ns, nil
 }
@@ -122,21 +121,25 @@ func setRuntimeDir(user int, note func(string)) error {
 	if !unshare.IsRootless() {
 		// Root's tools use /run when nothing else is said.
 		if fault != "" {
-			note(fmt.Sprintf("%s is ignored: %s %s", name, stated, fault))
+			note(runtimeDirReason(stated, fault, "it is ignored"))
 		}
 		return nil
 	}
 	dir, err := homedir.GetRuntimeDir() // /run/user/UID, or TMPDIR/storage-run-UID as podman has it
 	if err != nil {
-		return failure.New("finding a directory for run-time files", "", "%w", err).
-			WithHint("Set %s to a directory that belongs to user %d and is closed to others (mode 0700).", name, user).
-			WithKind(failure.Machine)
+		return trouble.NoRuntimeDir.Explain("finding a directory for run-time files", "", err,
+			trouble.Facts{"detail": err.Error(), "user": strconv.Itoa(user)})
 	}
 	os.Setenv(name, dir)
 	if fault != "" {
-		note(fmt.Sprintf("%s is now %s: %s %s", name, dir, stated, fault))
+		note(runtimeDirReason(stated, fault, dir+" is used instead"))
 	}
 	return nil
+}
+
+// runtimeDirReason says what is wrong with the directory that is stated, and what is used.
+func runtimeDirReason(stated, fault, used string) string {
+	return trouble.RuntimeDir.Reason(nil, trouble.Facts{"path": stated, "detail": fault, "used": used}).Error()
 }
 
 // runtimeDirFault says what makes dir unfit, as the rest of a sentence that begins with it, or returns "".

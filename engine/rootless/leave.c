@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,35 +35,52 @@ static int put(const char *path, const char *text)
 	return error;
 }
 
-// The life of the process that stays outside: it takes one list of errands, does them, answers, and ends; also when the
-// list never comes. An errand is words ending in NUL, and ends in an empty word: "write" FILE TEXT, done at once, or
-// "run" PROGRAM ARGV..., of which all run at the same time. The answer is what the programs printed, NUL, and one byte per errand:
-// 0 when it worked, else errno of a write or the exit status of a program.
-static void stay(int socket)
+// Prints a file's text; returns errno.
+static int show(const char *path)
 {
-	static char list[MOST];
+	char text[4096];
+	ssize_t n;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return errno;
+	int error = 0;
+	while ((n = read(fd, text, sizeof text)) > 0 && !error)
+		error = write(1, text, n) < 0 ? errno : 0;
+	if (n < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
+// Prints a file's owner and group: both can't be told where they aren't mapped. Returns errno.
+static int owners(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return errno;
+	return dprintf(1, "%u %u\n", st.st_uid, st.st_gid) < 0 ? errno : 0;
+}
+
+// Does one list of errands and answers.
+static void run_errands(const char *list, size_t length)
+{
 	char *argv[MOST / 8], status[1 + ERRANDS] = { 0 };
 	pid_t running[ERRANDS] = { 0 };
-	size_t length = 0;
-	ssize_t n;
 	int errands = 0;
 
-	// No file of the caller's may stay open through this process. What the programs print goes into the answer.
-	dup2(socket, 0);
-	dup2(socket, 1);
-	dup2(socket, 2);
-	syscall(SYS_close_range, 3, ~0U, 0);
-	while ((n = read(0, list + length, MOST - 2 - length)) > 0)
-		length += n;
-	for (char *word = list; word < list + length && errands < ERRANDS; word++, errands++) {
+	for (const char *word = list; word < list + length && errands < ERRANDS; word++, errands++) {
 		int argc = 0;
 		for (; *word && argc < MOST / 8 - 1; word += strlen(word) + 1)
-			argv[argc++] = word;
+			argv[argc++] = (char *)word;
 		argv[argc] = NULL;
-		if (argc < 3) {
-			status[1 + errands] = (char)EINVAL;
-		} else if (!strcmp(argv[0], "write")) {
+		if (argc == 2 && !strcmp(argv[0], "show")) {
+			status[1 + errands] = (char)show(argv[1]);
+		} else if (argc == 2 && !strcmp(argv[0], "owners")) {
+			status[1 + errands] = (char)owners(argv[1]);
+		} else if (argc == 3 && !strcmp(argv[0], "write")) {
 			status[1 + errands] = (char)put(argv[1], argv[2]);
+		} else if (argc < 3) {
+			status[1 + errands] = (char)EINVAL;
 		} else if ((running[errands] = fork()) == 0) {
 			execv(argv[1], argv + 2);
 			_exit(127);
@@ -74,8 +93,28 @@ static void stay(int socket)
 		if (running[i] > 0)
 			status[1 + i] = waitpid(running[i], &end, 0) < 0 ? 127 : WIFEXITED(end) ? WEXITSTATUS(end) : 128 + WTERMSIG(end);
 	}
-	if (errands > 0)
-		n = write(0, status, 1 + errands);
+	if (write(0, status, 1 + errands) < 0)
+		_exit(0);
+}
+
+// The life of the process that stays outside: it takes lists of errands, one a packet, does and answers each, and ends
+// when no more can come. An errand is words ending in NUL, and ends in an empty word: "write" FILE TEXT, "show" FILE and "owners" FILE,
+// done at once, or "run" PROGRAM ARGV..., of which all run at the same time. The answer is packets of what was printed, and then
+// one that begins with NUL and has a byte per errand: 0 when it worked, else errno or the exit status of a program.
+static void stay(int socket)
+{
+	static char list[MOST];
+	ssize_t n;
+
+	// No file of the caller's may stay open through this process. What the programs print goes into the answer.
+	dup2(socket, 0);
+	dup2(socket, 1);
+	dup2(socket, 2);
+	syscall(SYS_close_range, 3, ~0U, 0);
+	while ((n = read(0, list, MOST - 2)) > 0) {
+		list[n] = list[n + 1] = 0;
+		run_errands(list, n);
+	}
 	_exit(0);
 }
 
@@ -84,7 +123,7 @@ static int divide(struct departure *d)
 {
 	int ends[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return errno;
 	for (int i = 0; i < 2; i++) {
 		// The numbers of standard streams that the caller closed stay free, for the same to happen as without this.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,6 +58,7 @@ func again() error {
 type outside struct {
 	pid    int
 	socket int
+	stuck  bool // it hasn't answered in time
 }
 
 // waiting returns that process, nil when there is none or not any more.
@@ -79,6 +81,9 @@ func (o *outside) dismiss() {
 		return
 	}
 	unix.Close(o.socket)
+	if o.stuck {
+		_ = unix.Kill(o.pid, unix.SIGKILL) // what it waits for may never end
+	}
 	for {
 		if _, err := unix.Wait4(o.pid, nil, 0, nil); err != unix.EINTR {
 			return
@@ -86,15 +91,15 @@ func (o *outside) dismiss() {
 	}
 }
 
-// errand is one thing to do in the old namespaces: write a file or run a program.
+// errand is one thing to do in the old namespaces: write or print a file, print its owners, or run a program.
 type errand []string
 
 func write(path, text string) errand { return errand{"write", path, text} }
 
 func execute(path string, argv ...string) errand { return append(errand{"run", path}, argv...) }
 
-// do has errands done, once. It returns what programs printed and a number for each errand, 0 if
-// it worked: else errno of a write, or a program's exit status.
+// do has errands done, no more than eight at once. It returns what was printed and a number for each errand, 0 if it worked:
+// else errno, or a program's exit status.
 func (o *outside) do(errands []errand) (printed string, results []byte, err error) {
 	var list []byte
 	for _, e := range errands {
@@ -103,39 +108,77 @@ func (o *outside) do(errands []errand) (printed string, results []byte, err erro
 		}
 		list = append(list, 0)
 	}
-	answer, err := o.ask(list)
+	printed, results, err = o.ask(list)
 	if err != nil {
 		return "", nil, fmt.Errorf("asking the process outside: %w", err)
 	}
-	split := len(answer) - len(errands) - 1
-	if split < 0 {
+	if len(results) != len(errands) {
 		return "", nil, errors.New("the process outside ended without an answer")
 	}
-	return string(answer[:split]), answer[split+1:], nil
+	return printed, results, nil
 }
 
-// ask sends the list and returns the answer.
-func (o *outside) ask(list []byte) ([]byte, error) {
-	for len(list) > 0 {
-		n, err := unix.SendmsgN(o.socket, list, nil, nil, unix.MSG_NOSIGNAL)
-		if err != nil && err != unix.EINTR {
-			return nil, err
-		}
-		list = list[max(n, 0):]
-	}
-	if err := unix.Shutdown(o.socket, unix.SHUT_WR); err != nil {
-		return nil, err
-	}
-	var answer []byte
-	buffer := make([]byte, 4096)
+// ask sends a list and returns the answer.
+func (o *outside) ask(list []byte) (printed string, results []byte, err error) {
 	for {
-		n, err := unix.Read(o.socket, buffer)
-		if err == unix.EINTR {
-			continue
+		if _, err = unix.SendmsgN(o.socket, list, nil, nil, unix.MSG_NOSIGNAL); err != unix.EINTR {
+			break
 		}
-		if err != nil || n == 0 {
-			return answer, err
-		}
-		answer = append(answer, buffer[:n]...)
 	}
+	if err != nil {
+		return "", nil, err
+	}
+	packet := make([]byte, 1<<16)
+	for {
+		n, err := unix.Read(o.socket, packet)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			o.stuck = true
+			return "", nil, errors.New("no answer in time")
+		case err != nil || n == 0:
+			return "", nil, err
+		case packet[0] == 0:
+			return printed, packet[1:n], nil
+		default:
+			printed += string(packet[:n])
+		}
+	}
+}
+
+// hurry bounds the wait for each part of an answer.
+func (o *outside) hurry(limit time.Duration) {
+	if o != nil {
+		t := unix.NsecToTimeval(limit.Nanoseconds())
+		_ = unix.SetsockoptTimeval(o.socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &t) // without it the wait is as long as ever
+	}
+}
+
+// show returns the text of a file as the old namespaces have it, "" for one that can't be read. Without a process
+// outside this one hasn't left them.
+func (o *outside) show(path string) string {
+	if o == nil {
+		text, _ := os.ReadFile(path) // what can't be read isn't known
+		return string(text)
+	}
+	text, _, err := o.do([]errand{{"show", path}})
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// owners returns whose a file is, with the numbers of the old namespaces.
+func (o *outside) owners(path string) (uid, gid int, ok bool) {
+	if o == nil {
+		var st unix.Stat_t
+		err := unix.Stat(path, &st)
+		return int(st.Uid), int(st.Gid), err == nil
+	}
+	text, results, err := o.do([]errand{{"owners", path}})
+	if err != nil || results[0] != 0 {
+		return 0, 0, false
+	}
+	_, err = fmt.Sscan(text, &uid, &gid)
+	return uid, gid, err == nil
 }

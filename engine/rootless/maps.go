@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // unmapped is a map that couldn't be written.
@@ -93,11 +95,11 @@ func (p *plan) runHelpers(me caller, outside *outside) error {
 			continue
 		}
 		if p.reason == "" {
-			p.reason = fmt.Sprintf("running %s: exit status %d", helpers[i].name, status)
+			facts := trouble.Facts{"helper": helpers[i].name, "status": fmt.Sprint(status), "user": me.name, "detail": ""}
 			if text := strings.Join(strings.Fields(printed), " "); text != "" {
-				p.reason += ": " + text
+				facts["detail"] = ": " + text
 			}
-			p.cure = fmt.Sprintf("Check the ranges of %s in /etc/subuid and /etc/subgid.", me.name)
+			p.because(trouble.HelperFailed, facts)
 		}
 		if err := mapOwn(helpers[i].file, helpers[i].own); err != nil {
 			return err

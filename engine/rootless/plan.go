@@ -1,9 +1,6 @@
 package rootless
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -15,7 +12,12 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
+
+// idRange is a part of a map as the runtime specification has it.
+type idRange = specs.LinuxIDMapping
 
 // caller is the process as it was started, as far as entering depends on it.
 type caller struct {
@@ -64,6 +66,11 @@ type plan struct {
 	cure       string
 }
 
+// because says why one ID is all there is.
+func (p *plan) because(t *trouble.Trouble, facts trouble.Facts) {
+	p.reason, p.cure = t.Reason(nil, facts).Error(), t.Hint(facts)
+}
+
 // plan decides what is mapped.
 func (me caller) plan() plan {
 	if me.uid == 0 && me.admin {
@@ -77,25 +84,24 @@ func (me caller) plan() plan {
 	if me.uid == 0 {
 		// Root of a plain container: map everything it has to itself, so that files look the same in there.
 		if !me.setIDs {
-			p.reason = "root has neither CAP_SYS_ADMIN nor the right to map other IDs here"
-			p.cure = "Add CAP_SETUID, CAP_SETGID and CAP_SETFCAP to the container."
+			p.because(trouble.RootNoSetID, nil)
 			return p
 		}
 		p.uids, p.gids, p.setgroups = identity(me.uids), identity(me.gids), true
 		return p
 	}
-	helpers, reason, cure := findHelpers()
-	if reason != "" {
-		p.reason, p.cure = reason, cure
+	helpers, why, facts := findHelpers()
+	if why != nil {
+		p.because(why, facts)
 		return p
 	}
-	uids, gids, reason := me.subIDs()
-	if reason != "" {
-		p.reason, p.cure = reason, me.addRanges()
+	uids, gids, why, facts := me.subIDs()
+	if why != nil {
+		p.because(why, facts)
 		return p
 	}
 	p.uids, p.gids = append(p.uids, uids...), append(p.gids, gids...)
-	p.helpers, p.setgroups = helpers, true
+	p.helpers, p.setgroups = []string{helpers[0].path, helpers[1].path}, true
 	return p
 }
 
@@ -108,50 +114,60 @@ func identity(maps []specs.LinuxIDMapping) []specs.LinuxIDMapping {
 	return same
 }
 
-// findHelpers returns the paths of newuidmap and newgidmap, or says why they can't do their work, and the cure. Whose they
-// are can't be told: no owner is mapped yet.
-func findHelpers() (paths []string, reason, cure string) {
-	privileges := []capability.Cap{capability.CAP_SETUID, capability.CAP_SETGID}
-	for i, name := range []string{"newuidmap", "newgidmap"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			return nil, name + " isn't installed, or isn't in PATH",
-				"Install the package it comes in: uidmap (Debian, Ubuntu), shadow-utils (Fedora, RHEL), shadow (Arch, openSUSE), shadow-uidmap (Alpine)."
-		}
-		var st unix.Statfs_t
-		if err := unix.Statfs(path, &st); err == nil && st.Flags&unix.ST_NOSUID != 0 {
-			return nil, path + " is on a file system mounted nosuid", "Have one that isn't, or mount that one without nosuid."
-		}
-		// Fedora's have file capabilities instead of the setuid bit. Reading those is an error (EOVERFLOW) when there are
-		// any, since their root isn't ours.
-		if ok, err := unshare.IsSetID(path, os.ModeSetuid, privileges[i]); err == nil && !ok {
-			return nil, path + " is neither setuid root nor has the file capability it needs",
-				fmt.Sprintf("Install it anew, or run \"chmod u+s %s\" as root.", path)
-		}
-		paths = append(paths, path)
-	}
-	if nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err == nil && nnp == 1 {
-		return nil, "no_new_privs is set, under which newuidmap gets no privilege",
-			"Run rlbuild outside of whatever sets it: NoNewPrivileges= of a systemd unit, no-new-privileges of a container, a sandbox."
-	}
-	return paths, "", ""
+// helper is a program that writes maps, as far as it was found out.
+type helper struct {
+	name, path string
+	how        string // what gives it its privilege: "setuid", "file capabilities"
+	nosuid     bool   // the file system that it is on gives none
 }
 
-// subIDs returns the ranges set aside for the caller, to be mapped from 1 on, or why there are none.
-func (me caller) subIDs() (uids, gids []specs.LinuxIDMapping, reason string) {
-	found, err := idtools.NewIDMappings(me.name, me.name)
-	if missing := (*fs.PathError)(nil); errors.As(err, &missing) && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, missing.Path + " doesn't exist"
+// findHelpers returns newuidmap and newgidmap, and what keeps the first useless one of them from its work. Whose they are
+// can't be told: no owner is mapped yet.
+func findHelpers() (found []helper, why *trouble.Trouble, facts trouble.Facts) {
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		h, fault, details := findHelper(name)
+		if found = append(found, h); why == nil {
+			why, facts = fault, details
+		}
 	}
-	if err != nil {
-		return nil, nil, err.Error()
+	if why == nil && noNewPrivs() {
+		why = trouble.NoNewPrivs
 	}
-	uids = usable(found.UIDs(), me.uid, me.uids)
-	gids = usable(found.GIDs(), me.gid, me.gids)
-	if len(uids) == 0 || len(gids) == 0 {
-		return nil, nil, fmt.Sprintf("the ranges of %s in /etc/subuid and /etc/subgid don't exist in this container", me.name)
+	return found, why, facts
+}
+
+func findHelper(name string) (h helper, why *trouble.Trouble, facts trouble.Facts) {
+	h.name = name
+	var err error
+	if h.path, err = exec.LookPath(name); err != nil {
+		h.path = ""
+		return h, trouble.NoHelper, trouble.Facts{"helper": name}
 	}
-	return uids, gids, ""
+	facts = trouble.Facts{"path": h.path}
+	needed := map[string]capability.Cap{"newuidmap": capability.CAP_SETUID, "newgidmap": capability.CAP_SETGID}[name]
+	// Fedora's have file capabilities instead of the setuid bit. Reading those is an error (EOVERFLOW) when there are
+	// any, since their root isn't ours.
+	switch setuid, err := unshare.IsSetID(h.path, os.ModeSetuid, needed); {
+	case err == nil && !setuid:
+		why = trouble.HelperPowerless
+	case err != nil:
+		h.how = "file capabilities"
+	default:
+		h.how = "setuid"
+		if info, err := os.Stat(h.path); err == nil && info.Mode()&os.ModeSetuid == 0 {
+			h.how = "file capabilities"
+		}
+	}
+	var st unix.Statfs_t
+	if h.nosuid = unix.Statfs(h.path, &st) == nil && st.Flags&unix.ST_NOSUID != 0; h.nosuid {
+		why = trouble.HelperNoSUID
+	}
+	return h, why, facts
+}
+
+func noNewPrivs() bool {
+	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return err == nil && set == 1
 }
 
 // usable turns ranges, sorted by their first ID, into maps from 1 on. What the kernel would refuse the whole map for is
@@ -182,19 +198,4 @@ func usable(ranges []idtools.IDMap, own int, have []specs.LinuxIDMapping) []spec
 		}
 	}
 	return maps
-}
-
-// addRanges returns the command that gives the caller sub-IDs, from the first number nobody has.
-func (me caller) addRanges() string {
-	const size = 65536 // what useradd gives, and what images are made for
-	free := 100000
-	if all, err := idtools.NewIDMappings("ALL", "ALL"); err == nil {
-		for _, m := range append(all.UIDs(), all.GIDs()...) {
-			if end := m.HostID + m.Size; end > free && end < math.MaxInt32-size {
-				free = end
-			}
-		}
-	}
-	r := fmt.Sprintf("%d-%d", free, free+size-1)
-	return fmt.Sprintf("Run \"usermod --add-subuids %s --add-subgids %s %s\" as root.", r, r, me.name)
 }

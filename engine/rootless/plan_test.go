@@ -151,7 +151,7 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestAddRangesNamesFreeOnes(t *testing.T) {
-	cure := caller{name: "alice"}.addRanges()
+	cure := caller{name: "alice"}.addRanges(subUIDFile)
 	var first, last int
 	if _, err := fmt.Sscanf(cure, "Run \"usermod --add-subuids %d-%d", &first, &last); err != nil {
 		t.Fatalf("%q: %v", cure, err)
