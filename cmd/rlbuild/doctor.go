@@ -3,37 +3,85 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rlbuild/rlbuild/engine/checkup"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootless"
+	"github.com/rlbuild/rlbuild/engine/script"
 )
 
-// finding is one row of the doctor's report.
-type finding struct {
-	Name  string `json:"name"`
-	OK    bool   `json:"ok"`
-	Found string `json:"found"`
-	Cure  string `json:"cure,omitempty"`
+// diagnosis is the doctor's report.
+type diagnosis struct {
+	OK       bool              `json:"ok"`               // the needs are met
+	Script   string            `json:"script,omitempty"` // "" for any ordinary one
+	Needs    []checkup.Need    `json:"needs"`            // besides what every script needs
+	Findings []checkup.Finding `json:"findings"`
 }
+
+// patience bounds what waits for others: another process may hold a lock of the store.
+const patience = 60 * time.Second
 
 func doctorCommand(std streams, f *flags) *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use:   "doctor [--json]",
+		Use:   "doctor [--json] [SCRIPT]",
 		Short: "Show what this machine can and can't do, and how to mend it",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			quiet := *f
-			quiet.logLevel = "error" // the report says it all
-			findings, err := examine(std, &quiet)
-			if err := show(std, findings, asJSON); err != nil {
+		Long: `doctor looks at everything that builds need of a machine and shows a verdict, what was found, and the cure:
+
+  ok       as it should be
+  limited  scripts run, but something is slower, less isolated, or not to be had
+  failed   what needs this can't run; in brackets if the script doesn't
+  unknown  it couldn't be measured, or not by this user
+
+With SCRIPT, it counts what this script and its libraries need, as far as their text tells: steps, an OCI runtime, a private
+network, registries, commands of the host. Nothing of the script is run. Without, what any ordinary script needs.
+
+--json prints an object: "ok", "script", "needs" (a list of words), and "findings", each with "area", "name", "verdict", "found"
+and, if there is one, "cure" and the "need" without which it doesn't matter.
+
+The exit status is 0 when the needs are met, and 3 otherwise.`,
+		Example: `  rlbuild doctor
+  rlbuild doctor build.star
+  rlbuild doctor --json | jq '.findings[] | select(.verdict != "ok")'`,
+		DisableFlagsInUseLine: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return failure.New("doctor", "", "takes one script, got %d", len(args)).WithKind(failure.Usage)
+			}
+			return nil
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{"star"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			d, wanted := diagnosis{}, usualNeeds()
+			if len(args) == 1 {
+				program, err := readScript(std, f, args[0])
+				if err != nil {
+					return err
+				}
+				d.Script, wanted = args[0], needsOf(program)
+			}
+			if f.runtime != "" || f.isolation == "oci" {
+				wanted.add(checkup.Runtime)
+			}
+			d.examine(std, f, wanted)
+			write := d.table
+			if asJSON {
+				write = d.json
+			}
+			if err := write(std.out, wanted); err != nil {
 				return err
 			}
-			if err != nil {
-				return exitStatus(failure.Status(err))
+			if !d.OK {
+				return exitStatus(3)
 			}
 			return nil
 		},
@@ -42,85 +90,168 @@ func doctorCommand(std streams, f *flags) *cobra.Command {
 	return command
 }
 
-// examine looks at everything a script needs, as far as it gets. An error means that scripts can't run here.
-func examine(std streams, f *flags) (findings []finding, err error) {
-	namespace, err := rootless.Enter(rootless.Options{})
+// readScript parses a script without running it.
+func readScript(std streams, f *flags, path string) (*script.Program, error) {
+	if path == "-" {
+		return nil, failure.New("doctor", "-", "a script is looked at in its file").WithKind(failure.Usage)
+	}
+	j := &job{std: std, flags: f, path: path}
+	if err := j.locate(); err != nil {
+		return nil, err
+	}
+	return j.parse()
+}
+
+// examine looks at everything, as far as it gets.
+func (d *diagnosis) examine(std streams, f *flags, wanted needs) {
+	quiet := *f
+	quiet.logLevel = "error" // the report says it all
+	namespace, findings, err := rootless.Checkup(rootless.Options{})
+	d.Findings = findings
+	if err == nil {
+		d.Findings = append(d.Findings, withinReason("store", func() []checkup.Finding { return quiet.checkWorkshop(std, namespace.SingleID) })...)
+	}
+	path := os.Getenv("PATH")
+	os.Setenv("PATH", withAdministration(path)) // as it is for host commands
+	d.Findings = append(d.Findings, wanted.findCommands()...)
+	os.Setenv("PATH", path)
+	d.Needs, d.OK = append([]checkup.Need{}, wanted.kinds...), true
+	for _, finding := range d.Findings {
+		if finding.Verdict == checkup.Failed && wanted.has(finding.Need) {
+			d.OK = false
+		}
+	}
+}
+
+// withinReason returns what check finds, or that it takes too long. What hangs ends with the process.
+func withinReason(area string, check func() []checkup.Finding) []checkup.Finding {
+	done := make(chan []checkup.Finding, 1)
+	go func() { done <- check() }()
+	select {
+	case findings := <-done:
+		return findings
+	case <-time.After(patience):
+		return []checkup.Finding{{Area: area, Name: "time", Verdict: checkup.Failed, Found: fmt.Sprintf("no answer within %s", patience),
+			Cure: "Another process may hold the store, or its file system may not answer: see what runs, and try again."}}
+	}
+}
+
+// checkWorkshop opens the store and the engine and has them looked at.
+func (f *flags) checkWorkshop(std streams, singleID bool) (findings []checkup.Finding) {
+	w, err := f.openWorkshop(std, "/", singleID, nil)
 	if err != nil {
-		return []finding{failed("namespaces", err)}, err
+		return []checkup.Finding{broken("store", "store", checkup.Always, err)}
 	}
-	ids := finding{Name: "ID maps", OK: !namespace.SingleID, Found: maps(namespace), Cure: namespace.Cure}
-	if namespace.Reason != "" {
-		ids.Found += ": " + namespace.Reason
+	defer func() {
+		if err := w.close(); err != nil {
+			findings = append(findings, broken("store", "closing", checkup.Always, err))
+		}
+	}()
+	choice := w.store.Choice
+	driver := checkup.Finding{Area: "store", Name: "driver", Verdict: checkup.OK, Found: choice.Driver + ": " + choice.Reason}
+	if choice.Driver == "vfs" {
+		driver.Verdict = checkup.Limited
 	}
-	if namespace.Nested {
-		ids.Found += ", inside another user namespace"
-	}
-	findings = append(findings, ids)
-	w, err := f.openWorkshop(std, "/", namespace.SingleID, nil)
-	if err != nil {
-		return append(findings, failed("store", err)), err
-	}
-	defer func() { err = joined(err, w.close()) }()
 	findings = append(findings,
-		finding{Name: "store", OK: true, Found: w.store.Choice.Root + ", state in " + w.store.Choice.RunRoot},
-		finding{Name: "driver", OK: w.store.Choice.Driver != "vfs", Found: w.store.Choice.Driver + ": " + w.store.Choice.Reason})
+		checkup.Finding{Area: "store", Name: "store", Verdict: checkup.OK, Found: choice.Root + ", state in " + choice.RunRoot}, driver)
+	return append(findings, checkSteps(w)...)
+}
+
+// checkSteps tells how steps run.
+func checkSteps(w *workshop) []checkup.Finding {
 	isolation, err := w.engine.Isolation()
 	if err != nil {
-		return append(findings, failed("isolation", err)), err
+		return []checkup.Finding{broken("steps", "isolation", checkup.Steps, err)}
 	}
-	runtime := finding{Name: "runtime", OK: isolation.Runtime != "", Found: isolation.Runtime}
-	if isolation.Kind == "sandbox" {
-		runtime.OK, runtime.Found = true, "none needed"
-	} else if !runtime.OK && len(isolation.Passed) == 0 {
-		runtime.OK, runtime.Found = true, "none is wanted"
-	} else if !runtime.OK {
-		runtime.Found, runtime.Cure = "none works here", "steps run in a chroot; install a current crun or runc for more isolation."
-	}
-	network := finding{Name: "network", OK: isolation.Network == "private", Found: isolation.Network}
-	if isolation.Shared != "" {
-		network.Found += ": " + isolation.Shared
-		network.Cure = "steps share the host's network; a private one takes a current passt (pasta), or netavark for root."
-	}
-	kind := finding{Name: "isolation", OK: true, Found: isolation.Kind}
+	kind := checkup.Finding{Area: "steps", Name: "isolation", Verdict: checkup.OK, Found: isolation.Kind, Need: checkup.Steps}
 	if passed := strings.Join(isolation.Passed, "; "); passed != "" {
 		kind.Found += ", since " + passed
 	}
-	return append(findings, kind, runtime, network), nil
+	runtime := checkup.Finding{Area: "steps", Name: "runtime", Verdict: checkup.OK, Found: isolation.Runtime, Need: checkup.Runtime}
+	if isolation.Kind == "sandbox" {
+		runtime.Found = "none needed"
+	} else if isolation.Runtime == "" && len(isolation.Passed) == 0 {
+		runtime.Found = "none is wanted"
+	} else if isolation.Runtime == "" {
+		runtime.Verdict, runtime.Found = checkup.Failed, "none works here"
+		runtime.Cure = "Steps run in a chroot; install a current crun or runc for more isolation."
+	}
+	network := checkup.Finding{Area: "steps", Name: "network", Verdict: checkup.OK, Found: isolation.Network, Need: checkup.PrivateNetwork}
+	if isolation.Shared != "" {
+		network.Verdict, network.Found = checkup.Failed, isolation.Network+": "+isolation.Shared
+		network.Cure = "Steps share the host's network; a private one takes a current passt (pasta), or netavark for root."
+	}
+	return []checkup.Finding{kind, runtime, network}
 }
 
-func failed(name string, err error) finding {
-	return finding{Name: name, Found: err.Error(), Cure: failure.HintOf(err)}
+// broken is a finding of what couldn't be opened or tried.
+func broken(area, name string, need checkup.Need, err error) checkup.Finding {
+	return checkup.Finding{Area: area, Name: name, Verdict: checkup.Failed, Found: failure.Redact(err.Error()), Cure: failure.HintOf(err), Need: need}
 }
 
-// maps shows how many IDs are mapped.
-func maps(n *rootless.Namespace) string {
-	count := func(ranges []rootless.IDMap) (ids int) {
-		for _, r := range ranges {
-			ids += r.Size
-		}
-		return ids
+func (d *diagnosis) json(out io.Writer, _ needs) error {
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
 	}
-	return fmt.Sprintf("%d user IDs, %d group IDs", count(n.UIDs), count(n.GIDs))
+	_, err = fmt.Fprintln(out, string(text))
+	return err
 }
 
-func show(std streams, findings []finding, asJSON bool) error {
-	if asJSON {
-		text, err := json.MarshalIndent(findings, "", "  ")
-		if err != nil {
-			return fmt.Errorf("writing the report: %w", err)
+// table prints the report for people: findings under their areas, and the cure on a line of its own.
+func (d *diagnosis) table(out io.Writer, wanted needs) error {
+	var b strings.Builder
+	var areas []string
+	byArea, width := map[string][]checkup.Finding{}, 0
+	for _, f := range d.Findings {
+		if byArea[f.Area] == nil {
+			areas = append(areas, f.Area)
 		}
-		_, err = fmt.Fprintln(std.out, string(text))
-		return err
+		byArea[f.Area] = append(byArea[f.Area], f)
+		width = max(width, len(f.Name))
 	}
-	for _, row := range findings {
-		mark := "ok"
-		if !row.OK {
-			mark = "--"
-		}
-		fmt.Fprintf(std.out, "%s  %-10s %s\n", mark, row.Name, row.Found)
-		if row.Cure != "" {
-			fmt.Fprintf(std.out, "    %-10s %s\n", "", row.Cure)
+	for _, area := range areas {
+		fmt.Fprintln(&b, area)
+		for _, f := range byArea[area] {
+			mark := string(f.Verdict)
+			if f.Verdict == checkup.Failed && !wanted.has(f.Need) {
+				mark = "(" + mark + ")"
+			}
+			fmt.Fprintf(&b, "  %-8s  %-*s  %s\n", mark, width, f.Name, oneLine(f.Found))
+			if f.Cure != "" {
+				fmt.Fprintf(&b, "  %-8s  %-*s  -> %s\n", "", width, "", oneLine(f.Cure))
+			}
 		}
 	}
-	return nil
+	fmt.Fprintf(&b, "\n%s\n", d.summary(wanted))
+	_, err := io.WriteString(out, b.String())
+	return err
 }
+
+// summary says in a sentence whether the script can run here.
+func (d *diagnosis) summary(wanted needs) string {
+	what := "Scripts"
+	if d.Script != "" {
+		what = filepath.Base(d.Script)
+		if len(d.Needs) > 0 {
+			var words []string
+			for _, need := range d.Needs {
+				words = append(words, string(need))
+			}
+			what += " (needs " + strings.Join(words, ", ") + ")"
+		}
+	}
+	if d.OK {
+		return what + " can run here."
+	}
+	var why []string
+	for _, f := range d.Findings {
+		if f.Verdict == checkup.Failed && wanted.has(f.Need) {
+			why = append(why, f.Name)
+		}
+	}
+	return what + " can't run here: " + strings.Join(why, ", ") + "."
+}
+
+// oneLine keeps a finding on its line.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -106,6 +106,9 @@ func setHome() {
 	}
 }
 
+// findingRuntimeDir is what fails when there is no directory to be had.
+const findingRuntimeDir = "finding a directory for run-time files"
+
 // setRuntimeDir sees to it that XDG_RUNTIME_DIR is a directory of the user's own: su and sudo leave that of the user one
 // came from, and storage, runc and the credentials code would fail there one after the other.
 func setRuntimeDir(user int, note func(string)) error {
@@ -113,7 +116,7 @@ func setRuntimeDir(user int, note func(string)) error {
 	stated := os.Getenv(name)
 	fault := ""
 	if stated != "" {
-		if fault = runtimeDirFault(stated); fault == "" {
+		if fault = dirFault(stated); fault == "" {
 			return nil
 		}
 		os.Unsetenv(name)
@@ -127,7 +130,7 @@ func setRuntimeDir(user int, note func(string)) error {
 	}
 	dir, err := homedir.GetRuntimeDir() // /run/user/UID, or TMPDIR/storage-run-UID as podman has it
 	if err != nil {
-		return trouble.NoRuntimeDir.Explain("finding a directory for run-time files", "", err,
+		return trouble.NoRuntimeDir.Explain(findingRuntimeDir, "", err,
 			trouble.Facts{"detail": err.Error(), "user": strconv.Itoa(user)})
 	}
 	os.Setenv(name, dir)
@@ -142,8 +145,11 @@ func runtimeDirReason(stated, fault, used string) string {
 	return trouble.RuntimeDir.Reason(nil, trouble.Facts{"path": stated, "detail": fault, "used": used}).Error()
 }
 
-// runtimeDirFault says what makes dir unfit, as the rest of a sentence that begins with it, or returns "".
-func runtimeDirFault(dir string) string {
+// othersDir is the fault of a directory that isn't the user's.
+const othersDir = "belongs to another user"
+
+// dirFault says what makes dir unfit, as the rest of a sentence that begins with it, or returns "".
+func dirFault(dir string) string {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -156,7 +162,7 @@ func runtimeDirFault(dir string) string {
 		return "isn't a directory"
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		return "belongs to another user"
+		return othersDir
 	}
 	if unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
 		return "isn't writable"

@@ -56,7 +56,18 @@ type Options struct {
 // before, and whatever else it did happens twice. Before Enter the user's own files can be read, but not what
 // takes a capability; owners can't be told; and nothing may ask the libraries whether the process is rootless, because
 // they remember the answer.
-func Enter(o Options) (*Namespace, error) {
+func Enter(o Options) (*Namespace, error) { return enter(o, &journey{}) }
+
+// journey is what became known on the way in.
+type journey struct {
+	survey bool // look around before leaving for good, for Checkup
+	seen   sights
+	me     caller
+	plan   plan
+	mapped bool // the process is inside and has its IDs
+}
+
+func enter(o Options, j *journey) (*Namespace, error) {
 	note := o.Note
 	if note == nil {
 		note = func(string) {}
@@ -66,20 +77,24 @@ func Enter(o Options) (*Namespace, error) {
 		return nil, asMachine(err)
 	}
 	defer left.outside.dismiss()
-	me, err := whoIs(left)
-	if err != nil {
+	if j.me, err = whoIs(left); err != nil {
 		return nil, asMachine(err)
 	}
-	if left.err != nil {
-		return nil, explain(me, left.user, left.err)
+	if j.survey {
+		left.outside.hurry(checkupTime)
+		j.seen = lookAround(left, j.me)
 	}
-	p := me.plan()
-	if p.user {
-		if err := p.mapIDs(me, left.outside); err != nil {
-			return nil, explain(me, true, err)
+	if left.err != nil {
+		return nil, explain(j.me, left.user, left.err)
+	}
+	j.plan = j.me.plan()
+	if j.plan.user {
+		if err := j.plan.mapIDs(j.me, left.outside); err != nil {
+			return nil, explain(j.me, true, err)
 		}
 	}
-	ns, err := arrive(me, p, note)
+	j.mapped = true
+	ns, err := arrive(j.me, j.plan, note)
 	return ns, asMachine(err)
 }
 

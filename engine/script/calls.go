@@ -1,7 +1,9 @@
 package script
 
 import (
+	"maps"
 	"math/big"
+	"slices"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -12,6 +14,7 @@ import (
 type Call struct {
 	Pos    syntax.Position           // of the function's name
 	Args   []starlark.Value          // positional arguments; nil for one whose value is known only when the script runs
+	Firsts []starlark.Value          // of positional arguments that are lists, the first element; nil otherwise or when it isn't known
 	Kwargs map[string]starlark.Value // keyword arguments; nil likewise
 	Text   map[string]string         // the source text of each keyword argument's value
 }
@@ -19,9 +22,22 @@ type Call struct {
 // Calls returns the calls of the predeclared name in the entry script, in the order of the text, without running it.
 // Literals have their values, and so have globals that are assigned one, as no global has a second value. The
 // arguments in *args and **kwargs are not among them.
-func (p *Program) Calls(name string) []Call {
+func (p *Program) Calls(name string) []Call { return p.entry.calls(name) }
+
+// AllCalls returns those of the entry script and then those of each library.
+func (p *Program) AllCalls(name string) []Call {
+	calls := p.Calls(name)
+	for _, key := range slices.Sorted(maps.Keys(p.files)) {
+		if f := p.files[key]; f != p.entry {
+			calls = append(calls, f.calls(name)...)
+		}
+	}
+	return calls
+}
+
+func (f *file) calls(name string) []Call {
 	known := literals{globals: map[string]syntax.Expr{}}
-	for _, statement := range p.entry.tree.Stmts {
+	for _, statement := range f.tree.Stmts {
 		if assign, ok := statement.(*syntax.AssignStmt); ok && assign.Op == syntax.EQ {
 			if to, ok := assign.LHS.(*syntax.Ident); ok {
 				known.globals[to.Name] = assign.RHS
@@ -29,10 +45,10 @@ func (p *Program) Calls(name string) []Call {
 		}
 	}
 	var calls []Call
-	syntax.Walk(p.entry.tree, func(n syntax.Node) bool {
+	syntax.Walk(f.tree, func(n syntax.Node) bool {
 		if call, ok := n.(*syntax.CallExpr); ok {
 			if callee, ok := call.Fn.(*syntax.Ident); ok && callee.Name == name && scope(callee) == resolve.Predeclared {
-				calls = append(calls, known.call(p.entry, call))
+				calls = append(calls, known.call(f, call))
 			}
 		}
 		return true
@@ -67,8 +83,20 @@ func (l *literals) call(f *file, call *syntax.CallExpr) Call {
 			continue
 		}
 		c.Args = append(c.Args, l.value(arg))
+		c.Firsts = append(c.Firsts, l.first(arg))
 	}
 	return c
+}
+
+// first returns the value of the first element of a list, however little is known of the others.
+func (l *literals) first(x syntax.Expr) starlark.Value {
+	if id, ok := x.(*syntax.Ident); ok && scope(id) == resolve.Global && l.globals[id.Name] != nil {
+		x = l.globals[id.Name]
+	}
+	if list, ok := x.(*syntax.ListExpr); ok && len(list.List) > 0 {
+		return l.value(list.List[0])
+	}
+	return nil
 }
 
 // value returns the value of x, or nil when only a run can tell.
