@@ -68,7 +68,10 @@ func copyCommands(bin string) error {
 	if err := os.WriteFile(filepath.Join(bin, "buildah"), peer, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"signal", "describe", "setxattr", "serve", "faulty", "checkstore"} {
+	for name := range commands {
+		if name == "rlbuild" {
+			continue
+		}
 		if err := os.Link(first, filepath.Join(bin, name)); err != nil {
 			return err
 		}

@@ -23,15 +23,18 @@ import (
 // requireNamespaces, when set in the environment, makes missing namespaces a failure; continuous integration sets it.
 const requireNamespaces = "RLBUILD_REQUIRE_NAMESPACES"
 
+// commands are what scripts can call by name, each a program of its own.
+var commands = map[string]func(){
+	"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
+	"faulty": faultyMain, "checkstore": checkstoreMain, "refusing": refusingMain,
+}
+
 func TestMain(m *testing.M) {
 	// Buildah's helper processes are this binary as well, told apart by argv[0] alone.
 	if buildah.InitReexec() {
 		return
 	}
-	testscript.Main(m, map[string]func(){
-		"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
-		"faulty": faultyMain, "checkstore": checkstoreMain,
-	})
+	testscript.Main(m, commands)
 }
 
 // suite is one run over a folder of scripts.

@@ -70,16 +70,16 @@ func accounts(path string) []account {
 func (me caller) setAside(kind string, s setAside, real []account) []checkup.Finding {
 	name := "sub-IDs, " + kind
 	facts := func(more ...string) trouble.Facts {
-		f := trouble.Facts{"user": me.name, "file": s.source, "command": me.addRanges(s.source)}
+		f := trouble.Facts{"user": me.name, "file": s.source, "command": me.cureOf(s)}
 		for i := 0; i < len(more); i += 2 {
 			f[more[i]] = more[i+1]
 		}
 		return f
 	}
 	var all []checkup.Finding
-	mine, total, words := me.mine(s), 0, []string{}
+	mine, total := distinct(me.mine(s))
+	var words []string
 	for _, c := range mine {
-		total += c.size
 		words = append(words, c.String())
 	}
 	switch {
@@ -155,7 +155,7 @@ func (j *journey) obtained(ns *Namespace) checkup.Finding {
 		return checkup.Finding{Area: areaIDs, Name: name, Verdict: checkup.Unknown, Found: "there is no namespace to map IDs in"}
 	}
 	uids, gids := count(ns.UIDs), count(ns.GIDs)
-	text := fmt.Sprintf("%d user IDs (%s), %d group IDs (%s)", uids, spelled(ns.UIDs), gids, spelled(ns.GIDs))
+	text := fmt.Sprintf("%s (%s), %s (%s)", many(uids, "user ID"), spelled(ns.UIDs), many(gids, "group ID"), spelled(ns.GIDs))
 	switch {
 	case ns.SingleID:
 		return checkup.Finding{Area: areaIDs, Name: name, Verdict: checkup.Limited, Found: text + ", so every file has one owner: " + ns.Reason, Cure: ns.Cure}
@@ -163,6 +163,13 @@ func (j *journey) obtained(ns *Namespace) checkup.Finding {
 		return checkup.Finding{Area: areaIDs, Name: name, Verdict: checkup.Limited, Found: text + "; images expect 65536"}
 	}
 	return found(areaIDs, name, "%s", text)
+}
+
+func many(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // spelled shows a map from the inside: "0 is 1000, 1-65536 are 100000-165535".

@@ -151,7 +151,7 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestAddRangesNamesFreeOnes(t *testing.T) {
-	cure := caller{name: "alice"}.addRanges(subUIDFile)
+	cure := caller{name: "alice"}.addRanges()
 	var first, last int
 	if _, err := fmt.Sscanf(cure, "Run \"usermod --add-subuids %d-%d", &first, &last); err != nil {
 		t.Fatalf("%q: %v", cure, err)

@@ -113,6 +113,9 @@ func (me caller) readSubIDs() (uids, gids setAside) {
 	return me.askSource(source), me.askSource(source, "-g")
 }
 
+// unreadable begins the fault of a file that is there.
+const unreadable = "can't be read"
+
 func readSubIDFile(path string) setAside {
 	text, err := os.ReadFile(path)
 	s := setAside{source: path}
@@ -120,7 +123,7 @@ func readSubIDFile(path string) setAside {
 	case errors.Is(err, fs.ErrNotExist):
 		s.fault = "doesn't exist"
 	case err != nil:
-		s.fault = "can't be read: " + errors.Unwrap(err).Error()
+		s.fault = unreadable + ": " + errors.Unwrap(err).Error()
 	}
 	s.claims, s.bad = parseClaims(string(text))
 	return s
@@ -161,7 +164,7 @@ func (me caller) subIDs() (uids, gids []idRange, why *trouble.Trouble, facts tro
 			}
 		}
 		if detail != "" {
-			return nil, nil, trouble.NoSubIDs, trouble.Facts{"file": s.source, "detail": detail, "command": me.addRanges(s.source)}
+			return nil, nil, trouble.NoSubIDs, trouble.Facts{"file": s.source, "detail": detail, "command": me.cureOf(s)}
 		}
 	}
 	uids = usable(ranges(me.mine(found[0])), me.uid, me.uids)
@@ -185,6 +188,18 @@ func lineNumbers(numbers []int) string {
 	return "lines " + strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
+// distinct leaves out ranges that an earlier one holds whole, and returns how many IDs there are.
+func distinct(sorted []claim) (kept []claim, total int) {
+	last := 0
+	for _, c := range sorted {
+		if c.end() > last {
+			kept, total = append(kept, c), total+c.end()-max(c.first, last)
+			last = c.end()
+		}
+	}
+	return kept, total
+}
+
 // ranges returns claims as the type that maps are made of.
 func ranges(claims []claim) []idtools.IDMap {
 	var all []idtools.IDMap
@@ -202,21 +217,39 @@ func limit(maps []idRange) (end int) {
 	return end
 }
 
-// addRanges returns the command that gives the caller sub-IDs, from the first number nobody has; for ranges that come from
-// elsewhere than the files, whom to ask.
-func (me caller) addRanges(source string) string {
-	if source != subUIDFile && source != subGIDFile {
-		return fmt.Sprintf("Have a range set aside for %s by those who keep %s, or let that file say \"subid: files\".", me.name, source)
+// cureOf returns what gives the caller enough sub-IDs from s.
+func (me caller) cureOf(s setAside) string {
+	switch {
+	case s.source != subUIDFile && s.source != subGIDFile:
+		return fmt.Sprintf("Have a range set aside for %s by those who keep %s, or let that file say \"subid: files\".", me.name, s.source)
+	case strings.HasPrefix(s.fault, unreadable):
+		return fmt.Sprintf("Let everybody read it: \"chmod 644 %s\" as root.", s.source)
 	}
+	return me.addRanges()
+}
+
+// addRanges returns the command that gives the caller sub-IDs, from the first number nobody has, of the kinds that are
+// missing.
+func (me caller) addRanges() string {
 	const size = 65536 // what useradd gives, and what images are made for
-	free := 100000
-	for _, path := range []string{subUIDFile, subGIDFile} {
-		for _, c := range readSubIDFile(path).claims {
+	free, flags := 100000, []string{}
+	for _, file := range []struct{ path, flag string }{{subUIDFile, "--add-subuids"}, {subGIDFile, "--add-subgids"}} {
+		s, own := readSubIDFile(file.path), 0
+		for _, c := range s.claims {
 			if c.end() > free && c.end() < math.MaxInt32-size {
 				free = c.end()
 			}
+			if me.owns(c) {
+				own += c.size
+			}
+		}
+		if own < size {
+			flags = append(flags, file.flag)
 		}
 	}
-	r := fmt.Sprintf("%d-%d", free, free+size-1)
-	return fmt.Sprintf("Run \"usermod --add-subuids %s --add-subgids %s %s\" as root.", r, r, me.name)
+	words := []string{"usermod"}
+	for _, flag := range flags {
+		words = append(words, fmt.Sprintf("%s %d-%d", flag, free, free+size-1))
+	}
+	return fmt.Sprintf("Run \"%s %s\" as root.", strings.Join(words, " "), me.name)
 }

@@ -163,7 +163,7 @@ var (
 	SubIDLine = &Trouble{
 		Name: "sub-id-line",
 		See:  "cannot parse subuid/gid information: Format not correct for /etc/subuid file",
-		Why:  "{line} of {file} isn't NAME:FIRST:COUNT",
+		Why:  "{line} of {file} can't be read as NAME:FIRST:COUNT",
 		Cure: "Correct or remove it: rlbuild and newuidmap pass over it, podman and buildah refuse the whole file.",
 		Kind: failure.Machine,
 	}
