@@ -191,7 +191,14 @@ func (j *journey) nesting() checkup.Finding {
 			Found: where + "no other user namespace fits inside, so containers can't have one of their own",
 			Cure:  "Start rlbuild less deep: the kernel allows 32 inside each other."}
 	}
-	return found(areaNamespaces, name, "%sroom for %d more user namespaces inside each other", where, levels)
+	return found(areaNamespaces, name, "%sroom for %s", where, depth(levels))
+}
+
+func depth(levels int) string {
+	if levels == 1 {
+		return "1 more user namespace inside this one"
+	}
+	return fmt.Sprintf("%d more user namespaces inside each other", levels)
 }
 
 // limits shows how many namespaces there may be. Those of the user and mount kind have been tried.

@@ -108,6 +108,11 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// What takes another machine, or would break this one for everybody, is tested with facts made up. The rest of the faults
+// are made in testdata/faults.
+//
+// fault: namespaces-off-for-users, no-user-namespaces, apparmor, namespaces-refused
+// look-alike: namespaces-off-for-users, no-user-namespaces, apparmor, namespaces-refused
 func TestVerdict(t *testing.T) {
 	const (
 		perm   = syscall.EPERM
@@ -132,6 +137,15 @@ func TestVerdict(t *testing.T) {
 		"Ubuntu, only late": {facts{}, "kernel.apparmor_restrict_unprivileged_userns=1", "AppArmor", "userns"},
 		"unknown module":    {facts{user: access}, "", "something on this machine", "SELinux"},
 		"unknown":           {facts{}, "", "", "unshare --user"},
+
+		"Debian's sysctl, root":       {facts{user: perm, root: true}, "kernel.unprivileged_userns_clone=0", "something on this machine", "SELinux"},
+		"Debian's sysctl, on":         {facts{user: perm}, "kernel.unprivileged_userns_clone=1", "something on this machine", "SELinux"},
+		"only the mounts are invalid": {facts{mounts: syscall.EINVAL}, "", "", "unshare --user"},
+		"Ubuntu, off":                 {facts{user: access}, "kernel.apparmor_restrict_unprivileged_userns=0", "something on this machine", "SELinux"},
+		"Ubuntu, root":                {facts{mounts: perm, root: true}, "kernel.apparmor_restrict_unprivileged_userns=1", "something on this machine", "SELinux"},
+		"Ubuntu, in a container":      {facts{user: perm, seccomp: true, filtered: true}, "kernel.apparmor_restrict_unprivileged_userns=1", "seccomp", "--security-opt"},
+		"Ubuntu, some filter":         {facts{user: perm, seccomp: true}, "kernel.apparmor_restrict_unprivileged_userns=1", "AppArmor", "profile"},
+		"a filter and no refusal":     {facts{seccomp: true}, "", "", "unshare --user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.f.sysctl = func(name string) string {
