@@ -78,7 +78,7 @@ func (n *needs) settings(call script.Call) {
 	if kind, _ := starlark.AsString(call.Kwargs["isolation"]); kind == "oci" || kind == "rootless" {
 		n.add(checkup.Runtime)
 	}
-	if _, given := call.Kwargs["runtime"]; given {
+	if runtime, _ := starlark.AsString(call.Kwargs["runtime"]); runtime != "" {
 		n.add(checkup.Runtime)
 	}
 	if network, _ := starlark.AsString(call.Kwargs["network"]); network == "private" {
