@@ -207,6 +207,11 @@ func (c *Container) Mount() (string, error) {
 	if c.root != "" {
 		return c.root, nil
 	}
+	if c.adopted != nil {
+		if err := c.refuseStrays(); err != nil {
+			return "", err
+		}
+	}
 	// Not the library's Mount, which writes its state of the container to the disk, and waits for it, only to note there
 	// what the store knows.
 	root, err := c.run.options.Store.Mount(c.id, c.builder.MountLabel)
@@ -293,6 +298,11 @@ func (c *Container) delete() error {
 	c.targets = nil // they go with the rest
 	if err := c.closeFiles(); err != nil {
 		return explain("remove", c.name, err)
+	}
+	if c.adopted != nil {
+		if err := c.dropStrays(); err != nil {
+			return explain("remove", c.name, err)
+		}
 	}
 	// It unmounts the layer, however often it is mounted.
 	if err := c.run.options.Store.DeleteContainer(c.id); err != nil && !errors.Is(err, storage.ErrContainerUnknown) {

@@ -20,8 +20,9 @@ func unshareCommand(std streams, f *flags) *cobra.Command {
 		Use:   "unshare [flags] [CMD [ARG ...]]",
 		Short: "Run a command, or a shell, in the namespaces that scripts run in",
 		Long: `unshare enters the user and mount namespace that scripts run in and runs a command there, the shell of $SHELL if
-none is named. There you are root over your sub-IDs, and mounts are yours alone. With --mount, working containers are mounted
-until the command ends, and what it has left running ends with it.`,
+none is named. There you are root over your sub-IDs, and mounts are yours alone: they are gone when the command ends, and what is
+written to their paths later is in no container. With --mount, working containers are mounted until the command ends, and what it
+has left running ends with it.`,
 		Example: `  rlbuild unshare cat /proc/self/uid_map
   rlbuild unshare --mount ROOT=debian-working-container sh -c 'ls "$ROOT"'
   rlbuild unshare rm -rf some-directory`,

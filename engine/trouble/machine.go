@@ -5,7 +5,7 @@ import "github.com/rlbuild/rlbuild/engine/failure"
 var machineTroubles = Group{"The machine", []*Trouble{
 	NamespacesOff, NamespacesOffUsers, NamespacesFull, MountNamespacesFull, NoNamespaces, InChroot, Filtered, AppArmor, Refused, NoSetFCap,
 	MountRefused, NoHelper, HelperNoSUID, HelperPowerless, NoNewPrivs, HelperFailed, RootNoSetID, NoSubIDs, SubIDsElsewhere, SubIDLine,
-	FewSubIDs, SubIDsShared, SubIDsOfAccount, OneIDMapped, RuntimeDir, NoRuntimeDir,
+	FewSubIDs, SubIDsShared, SubIDsOfAccount, OneIDMapped, RuntimeDir, NoRuntimeDir, WroteBeside,
 }}
 
 // What refuses the namespaces themselves. Nothing runs then.
@@ -201,5 +201,12 @@ var (
 		Why:  "there is no directory for run-time files: {detail}",
 		Cure: "Set XDG_RUNTIME_DIR to a directory that belongs to user {user} and is closed to others (mode 0700).",
 		Kind: failure.Machine,
+	}
+	WroteBeside = &Trouble{
+		Name: "wrote-beside-mount",
+		See:  "replacing mount point: directory not empty",
+		Why: "{names} in {path} was written while nothing was mounted there, and is no part of the container: a mount ends with the" +
+			" command or script whose namespaces it was made in",
+		Cure: "Move it away from there, and write it while the container is mounted: in a script, or under rlbuild unshare --mount.",
 	}
 )
