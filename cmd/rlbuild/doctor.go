@@ -69,7 +69,7 @@ The exit status is 0 when the needs are met, and 3 otherwise.`,
 				}
 				d.Script, wanted = args[0], needsOf(program)
 			}
-			if f.runtime != "" || f.isolation == "oci" {
+			if f.runtime != "" || f.isolation == "oci" || f.isolation == "rootless" {
 				wanted.add(checkup.Runtime)
 			}
 			d.examine(std, f, wanted)

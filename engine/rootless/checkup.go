@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rlbuild/rlbuild/engine/checkup"
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -23,9 +22,6 @@ const (
 	areaKernel      = "kernel"
 	areaEnvironment = "environment"
 )
-
-// checkupTime bounds the wait for each thing that Checkup has done outside.
-const checkupTime = 20 * time.Second
 
 // Checkup enters as Enter does, and returns what it found on the way, also when the way ends early: then the error is
 // Enter's.

@@ -31,6 +31,9 @@ func explain(me caller, user bool, err error) error {
 	switch refused := (unmapped{}); {
 	case errors.As(err, &refused): // the process has left already, where a trial would say nothing about the outside
 		f.mapped, f.mounts = refused.errno, refused.errno
+	case errors.Is(err, errOutside):
+		return failure.New("mapping IDs", "", "%w", err).WithKind(failure.Machine).
+			WithHint("newuidmap asks where /etc/nsswitch.conf says, a directory service perhaps: see that \"newuidmap\" and \"id\" answer.")
 	case user:
 		f.user = try(syscall.CLONE_NEWUSER, nil)
 		f.mapped = try(syscall.CLONE_NEWUSER, &me)
@@ -82,7 +85,9 @@ func (f facts) cause() (*trouble.Trouble, trouble.Facts) {
 		return trouble.Filtered, nil
 	case f.root && f.user == 0 && f.mapped == syscall.EPERM:
 		return trouble.NoSetFCap, nil
-	case restricted:
+	case f.user == syscall.EAGAIN:
+		return trouble.NoMoreProcesses, nil
+	case restricted && (f.user == 0 || refused):
 		return trouble.AppArmor, trouble.Facts{"program": f.program}
 	case refused || f.mounts == syscall.EPERM || f.mounts == syscall.EACCES:
 		return trouble.Refused, nil

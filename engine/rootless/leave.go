@@ -98,6 +98,9 @@ func write(path, text string) errand { return errand{"write", path, text} }
 
 func execute(path string, argv ...string) errand { return append(errand{"run", path}, argv...) }
 
+// errOutside is found in the errors of do.
+var errOutside = errors.New("asking the process outside")
+
 // do has errands done, no more than eight at once. It returns what was printed and a number for each errand, 0 if it worked:
 // else errno, or a program's exit status.
 func (o *outside) do(errands []errand) (printed string, results []byte, err error) {
@@ -110,10 +113,10 @@ func (o *outside) do(errands []errand) (printed string, results []byte, err erro
 	}
 	printed, results, err = o.ask(list)
 	if err != nil {
-		return "", nil, fmt.Errorf("asking the process outside: %w", err)
+		return "", nil, fmt.Errorf("%w: %w", errOutside, err)
 	}
 	if len(results) != len(errands) {
-		return "", nil, errors.New("the process outside ended without an answer")
+		return "", nil, fmt.Errorf("%w: it ended without an answer", errOutside)
 	}
 	return printed, results, nil
 }

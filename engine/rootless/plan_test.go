@@ -111,8 +111,8 @@ func TestPlan(t *testing.T) {
 // What takes another machine, or would break this one for everybody, is tested with facts made up. The rest of the faults
 // are made in testdata/faults.
 //
-// fault: namespaces-off-for-users, no-user-namespaces, apparmor, namespaces-refused
-// look-alike: namespaces-off-for-users, no-user-namespaces, apparmor, namespaces-refused
+// fault: namespaces-off-for-users, no-user-namespaces, apparmor, namespaces-refused, no-more-processes
+// look-alike: namespaces-off-for-users, no-user-namespaces, apparmor, namespaces-refused, no-more-processes
 func TestVerdict(t *testing.T) {
 	const (
 		perm   = syscall.EPERM
@@ -145,6 +145,8 @@ func TestVerdict(t *testing.T) {
 		"Ubuntu, root":                {facts{mounts: perm, root: true}, "kernel.apparmor_restrict_unprivileged_userns=1", "something on this machine", "SELinux"},
 		"Ubuntu, in a container":      {facts{user: perm, seccomp: true, filtered: true}, "kernel.apparmor_restrict_unprivileged_userns=1", "seccomp", "--security-opt"},
 		"Ubuntu, some filter":         {facts{user: perm, seccomp: true}, "kernel.apparmor_restrict_unprivileged_userns=1", "AppArmor", "profile"},
+		"no more processes":           {facts{user: syscall.EAGAIN, mounts: syscall.EAGAIN}, "kernel.apparmor_restrict_unprivileged_userns=1", "no more processes", "ulimit -u"},
+		"no memory, on Ubuntu":        {facts{user: syscall.ENOMEM}, "kernel.apparmor_restrict_unprivileged_userns=1", "", "unshare --user"},
 		"a filter and no refusal":     {facts{seccomp: true}, "", "", "unshare --user"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/rlbuild/rlbuild/engine/failure"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
@@ -184,4 +186,28 @@ func TestHome(t *testing.T) {
 			t.Errorf("HOME is %q, want %q", r.Home, as.HomeDir)
 		}
 	})
+}
+
+// TestOutsideThatHangs has nobody answer: the wait ends, and so does what was waited for.
+func TestOutsideThatHangs(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[1])
+	hung := exec.Command("sleep", "600")
+	if err := hung.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o := &outside{pid: hung.Process.Pid, socket: ends[0]}
+	o.hurry(20 * time.Millisecond)
+	_, _, err = o.do([]errand{execute("/usr/bin/newuidmap", "newuidmap")})
+	if err == nil || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("got %v", err)
+	}
+	o.dismiss()
+	told := explain(caller{uid: 1000}, true, err)
+	if !strings.HasPrefix(told.Error(), "mapping IDs: ") || failure.Status(told) != 3 || !strings.Contains(failure.HintOf(told), "nsswitch") {
+		t.Errorf("told %v, hint %q", told, failure.HintOf(told))
+	}
 }

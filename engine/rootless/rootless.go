@@ -19,6 +19,7 @@ package rootless
 
 import (
 	"errors"
+	"time"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
@@ -67,6 +68,9 @@ type journey struct {
 	mapped bool // the process is inside and has its IDs
 }
 
+// patience bounds the wait for each thing that is done outside.
+const patience = 30 * time.Second
+
 func enter(o Options, j *journey) (*Namespace, error) {
 	note := o.Note
 	if note == nil {
@@ -80,8 +84,8 @@ func enter(o Options, j *journey) (*Namespace, error) {
 	if j.me, err = whoIs(left); err != nil {
 		return nil, asMachine(err)
 	}
+	left.outside.hurry(patience)
 	if j.survey {
-		left.outside.hurry(checkupTime)
 		j.seen = lookAround(left, j.me)
 	}
 	if left.err != nil {

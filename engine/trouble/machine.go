@@ -3,7 +3,7 @@ package trouble
 import "github.com/rlbuild/rlbuild/engine/failure"
 
 var machineTroubles = Group{"The machine", []*Trouble{
-	NamespacesOff, NamespacesOffUsers, NamespacesFull, MountNamespacesFull, NoNamespaces, InChroot, Filtered, AppArmor, Refused, NoSetFCap,
+	NamespacesOff, NamespacesOffUsers, NamespacesFull, MountNamespacesFull, NoNamespaces, InChroot, Filtered, AppArmor, Refused, NoSetFCap, NoMoreProcesses,
 	MountRefused, NoHelper, HelperNoSUID, HelperPowerless, NoNewPrivs, HelperFailed, RootNoSetID, NoSubIDs, SubIDsElsewhere, SubIDLine,
 	FewSubIDs, SubIDsShared, SubIDsOfAccount, OneIDMapped, RuntimeDir, NoRuntimeDir, WroteBeside,
 }}
@@ -80,6 +80,13 @@ var (
 		See:  "write to uid_map failed: Operation not permitted",
 		Why:  "root may not map its own ID here, CAP_SETFCAP is missing",
 		Cure: "Give the container CAP_SETFCAP, CAP_SETUID and CAP_SETGID, or run rlbuild in it as an ordinary user.",
+		Kind: failure.Machine,
+	}
+	NoMoreProcesses = &Trouble{
+		Name: "no-more-processes",
+		See:  "fork: retry: Resource temporarily unavailable",
+		Why:  "no more processes or threads may be started",
+		Cure: `Raise what limits them: "ulimit -u", TasksMax= of a service, the pids limit of a container.`,
 		Kind: failure.Machine,
 	}
 	MountRefused = &Trouble{
