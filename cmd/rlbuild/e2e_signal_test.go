@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -23,36 +24,65 @@ import (
 const (
 	signalUsage    = 90
 	signalTimeout  = 91 // it didn't end
-	signalEarly    = 92 // it ended before the pattern was seen
+	signalEarly    = 92 // it ended before it was where it should be
 	signalOrphans  = 93 // it left processes behind
 	signalUnserved = 94 // the signal ended it, instead of an exit with a status
+	signalLate     = 95 // it took longer than it may
 )
 
-// signalMain is a command for the scripts: `signal [-group|-tty] NAME PATTERN COMMAND...` starts the command, waits until a
-// line of its output matches, sends the signal, and exits with the command's status. With -group the whole process group
-// gets the signal, as from `kill -- -PGID`; with -tty the command has a terminal, and INT is typed there as Ctrl-C.
+// signalled is a command that is sent a signal.
+type signalled struct {
+	mode   string        // "group", "tty", or "" for the process alone
+	when   string        // a file that has to be there before the signal is sent
+	after  time.Duration // to wait then
+	times  int           // how often it is sent, one after the other
+	within time.Duration
+	number syscall.Signal
+	seen   *regexp.Regexp
+	argv   []string
+}
+
+// signalMain is a command for the scripts: `signal [-group|-tty] [-when FILE] [-after TIME] [-times N] [-within TIME] NAME PATTERN
+// COMMAND...` starts the command, waits until a line of its output matches, until FILE is there, and for the TIME of -after, sends the signal, and exits with the
+// command's status. With -group the whole process group gets the signal, as from `kill -- -PGID`; with -tty the command has
+// a terminal, and INT is typed there as Ctrl-C, QUIT as Ctrl-\. With -times the signal is sent again and again, 20 ms apart.
+//
+// How long the command took to end is printed. It fails the test only when it is more than -within, which is generous:
+// a second is what rlbuild takes on a machine that has nothing else to do, and the machines of tests have a lot to do.
 func signalMain() {
-	args := os.Args[1:]
-	mode := ""
-	if len(args) > 0 && (args[0] == "-group" || args[0] == "-tty") {
-		mode, args = args[0], args[1:]
-	}
-	if len(args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: signal [-group|-tty] NAME PATTERN COMMAND...")
+	var s signalled
+	flags := flag.NewFlagSet("signal", flag.ContinueOnError)
+	group := flags.Bool("group", false, "")
+	tty := flags.Bool("tty", false, "")
+	flags.StringVar(&s.when, "when", "", "")
+	flags.DurationVar(&s.after, "after", 0, "")
+	flags.IntVar(&s.times, "times", 1, "")
+	flags.DurationVar(&s.within, "within", 10*time.Second, "")
+	err := flags.Parse(os.Args[1:])
+	args := flags.Args()
+	if err != nil || len(args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: signal [-group|-tty] [-when FILE] [-after TIME] [-times N] [-within TIME] NAME PATTERN COMMAND...")
 		os.Exit(signalUsage)
 	}
-	status, err := signalled(mode, unix.SignalNum("SIG"+args[0]), regexp.MustCompile(args[1]), args[2:])
+	switch {
+	case *group:
+		s.mode = "group"
+	case *tty:
+		s.mode = "tty"
+	}
+	s.number, s.seen, s.argv = unix.SignalNum("SIG"+args[0]), regexp.MustCompile(args[1]), args[2:]
+	status, err := s.run()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "signal:", err)
 	}
 	os.Exit(status)
 }
 
-func signalled(mode string, number syscall.Signal, pattern *regexp.Regexp, argv []string) (int, error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
+func (s *signalled) run() (int, error) {
+	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var terminal *os.File
-	if mode == "-tty" {
+	if s.mode == "tty" {
 		var err error
 		if terminal, cmd.Stdin, err = openTerminal(); err != nil {
 			return signalUsage, err
@@ -63,7 +93,7 @@ func signalled(mode string, number syscall.Signal, pattern *regexp.Regexp, argv 
 	seen := make(chan struct{})
 	var once sync.Once
 	copying, err := copyOutput(cmd, func(line string) {
-		if pattern.MatchString(line) {
+		if s.seen.MatchString(line) {
 			once.Do(func() { close(seen) })
 		}
 	})
@@ -80,40 +110,84 @@ func signalled(mode string, number syscall.Signal, pattern *regexp.Regexp, argv 
 		copying.Wait()
 		ended <- cmd.Wait()
 	}()
-
-	select {
-	case <-seen:
-	case <-ended:
-		return signalEarly, errors.New("the command ended before the pattern was seen")
-	case <-time.After(60 * time.Second):
-		return signalTimeout, errors.New("the pattern was not seen in 60 seconds")
+	if status, err := s.await(seen, ended); err != nil {
+		return status, err
 	}
-	if err := send(mode, group, number, terminal); err != nil {
-		return signalUsage, err
+	took, err := s.sendAll(group, terminal, ended)
+	if err != nil {
+		return signalTimeout, err
 	}
-	select {
-	case <-ended:
-	case <-time.After(30 * time.Second):
-		return signalTimeout, errors.New("the command did not end within 30 seconds of the signal")
-	}
-	if orphans(group) {
+	fmt.Fprintf(os.Stderr, "signal: ended after %.2fs\n", took.Seconds())
+	switch {
+	case orphans(group):
 		return signalOrphans, errors.New("processes were left behind")
-	}
-	if !cmd.ProcessState.Exited() {
+	case !cmd.ProcessState.Exited():
 		return signalUnserved, fmt.Errorf("ended by the signal itself: %v", cmd.ProcessState)
+	case took > s.within:
+		return signalLate, fmt.Errorf("took longer than %v to end", s.within)
 	}
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-func send(mode string, group int, number syscall.Signal, terminal *os.File) error {
+// await waits until the command is where the signal is to find it.
+func (s *signalled) await(seen <-chan struct{}, ended <-chan error) (status int, err error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(60 * time.Second)
+	for there := false; ; {
+		select {
+		case <-seen:
+			seen, there = nil, true
+		case <-ended:
+			return signalEarly, errors.New("the command ended before it was where it should be")
+		case <-late:
+			return signalTimeout, errors.New("the pattern or the file was not seen in 60 seconds")
+		case <-tick.C:
+		}
+		if there && (s.when == "" || exists(s.when)) {
+			select {
+			case <-ended:
+				return signalEarly, errors.New("the command ended before it was where it should be")
+			case <-time.After(s.after):
+				return 0, nil
+			}
+		}
+	}
+}
+
+// sendAll sends the signals and returns how long after the first one the command had ended.
+func (s *signalled) sendAll(group int, terminal *os.File, ended <-chan error) (time.Duration, error) {
+	start := time.Now()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(60 * time.Second)
+	for sent := 0; ; {
+		if sent < s.times {
+			sent++
+			if err := s.send(group, terminal); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return 0, err
+			}
+		}
+		select {
+		case <-ended:
+			return time.Since(start), nil
+		case <-late:
+			return 0, errors.New("the command did not end within 60 seconds of the signal")
+		case <-again.C:
+		}
+	}
+}
+
+func (s *signalled) send(group int, terminal *os.File) error {
+	keys := map[syscall.Signal]byte{syscall.SIGINT: 3, syscall.SIGQUIT: 28}
 	switch {
-	case mode == "-group":
-		return syscall.Kill(-group, number)
-	case mode == "-tty" && number == syscall.SIGINT:
-		_, err := terminal.Write([]byte{3}) // what Ctrl-C types
+	case s.mode == "group":
+		return syscall.Kill(-group, s.number)
+	case s.mode == "tty" && keys[s.number] != 0:
+		_, err := terminal.Write([]byte{keys[s.number]})
 		return err
 	default:
-		return syscall.Kill(group, number)
+		return syscall.Kill(group, s.number)
 	}
 }
 

@@ -26,7 +26,7 @@ const requireNamespaces = "RLBUILD_REQUIRE_NAMESPACES"
 // commands are what scripts can call by name, each a program of its own.
 var commands = map[string]func(){
 	"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
-	"faulty": faultyMain, "checkstore": checkstoreMain, "refusing": refusingMain,
+	"faulty": faultyMain, "checkstore": checkstoreMain, "refusing": refusingMain, "stall": stallMain,
 }
 
 func TestMain(m *testing.M) {
