@@ -52,8 +52,8 @@ type Built struct {
 	Many   bool // several platforms, and no list to gather them
 }
 
-// graceOfBuilds is how long an interrupted build has to come to its end. The library doesn't look at the context
-// everywhere: a download goes on until its server is done.
+// graceOfBuilds is how long an interrupted build has to come to its end while there are processes of it, which clean up
+// after a step.
 const graceOfBuilds = 5 * time.Second
 
 // Build builds an image with the library's builder of Containerfiles.
@@ -215,9 +215,7 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		select {
-		case <-done:
-		case <-time.After(graceOfBuilds):
+		if !endsSoon(done, before) {
 			killSince(before)
 			return "", errors.Join(ctx.Err(), b.removeContainers())
 		}
@@ -236,6 +234,23 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 		err = errors.Join(err, left) // only then: which instruction failed can't be seen through a join
 	}
 	return id, err
+}
+
+// endsSoon waits for an interrupted build to end, and tells whether it did. The library doesn't look at the context
+// everywhere: a download goes on until its server is done. So what has no processes any more isn't waited for long.
+func endsSoon(done <-chan struct{}, before []process) bool {
+	quiet := time.Now()
+	for start := quiet; time.Since(start) < graceOfBuilds && time.Since(quiet) < stopPatience; {
+		select {
+		case <-done:
+			return true
+		case <-time.After(killPause):
+		}
+		if len(newSince(before, nil)) > 0 {
+			quiet = time.Now()
+		}
+	}
+	return false
 }
 
 // release removes the build's temporary files.

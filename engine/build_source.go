@@ -167,21 +167,16 @@ func (b *build) contextDir(ctx context.Context) (Source, error) {
 	return Source{Root: b.context, Path: "/"}, os.Mkdir(b.context, 0o700)
 }
 
-// download has the library fetch a context. It knows no context of Go's: what is cancelled ends with the process.
+// download has the library fetch a context.
 func (b *build) download(ctx context.Context, url string) (dir, below string, err error) {
-	before := descendants(os.Getpid())
-	defer killWhenCancelled(ctx, before)()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		dir, below, err = define.TempDirForURL(b.dir, "fetched-", url)
-	}()
-	select {
-	case <-done:
-		return dir, below, err
-	case <-ctx.Done():
-		return "", "", context.Cause(ctx)
+	var fetched struct{ dir, below string }
+	if err := stopping(ctx, func() (err error) {
+		fetched.dir, fetched.below, err = define.TempDirForURL(b.dir, "fetched-", url)
+		return err
+	}); err != nil {
+		return "", "", err // and the call may still be at it
 	}
+	return fetched.dir, fetched.below, nil
 }
 
 // discover finds the Containerfile of a context.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"go.podman.io/image/v5/types"
 
@@ -107,5 +108,6 @@ func (b *Builder) git(ctx context.Context, g gitSource, verify bool, dir string,
 	}
 	cmd := exec.CommandContext(ctx, "git", append(options, args...)...)
 	cmd.Dir, cmd.Env = dir, env
+	endGroup(cmd, syscall.SIGKILL) // what speaks to the server is a process of its own
 	return cmd
 }

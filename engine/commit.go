@@ -251,12 +251,14 @@ func (j *commitment) byLibrary(ctx context.Context) (*Image, []byte, error) {
 		dest = &uncompressed{dest}
 	}
 	var results *buildah.CommitResults
-	var err error
-	if j.scan != nil {
-		results, err = j.scan.run(ctx, c, dest, j.library)
-	} else {
-		results, err = c.builder.CommitResults(ctx, dest, j.library)
-	}
+	err := stopping(ctx, func() (err error) {
+		if j.scan != nil {
+			results, err = j.scan.run(ctx, c, dest, j.library)
+		} else {
+			results, err = c.builder.CommitResults(ctx, dest, j.library)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -160,7 +160,7 @@ func (c *Container) copyAll(ctx context.Context, o CopyOptions) (err error) {
 	}
 	for i, b := range g.batches {
 		if work[i] == nil {
-			err = c.copyByLibrary(b, o)
+			err = c.copyByLibrary(ctx, b, o)
 		} else if err = work[i].Copy(ctx); err == nil && o.History {
 			err = c.digest(work[i].Target())
 		}

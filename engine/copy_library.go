@@ -2,6 +2,7 @@ package engine
 
 import (
 	"archive/tar"
+	"context"
 	"fmt"
 	"io"
 	"path"
@@ -17,7 +18,7 @@ import (
 
 // copyByLibrary leaves a batch to the library: archives that are to be unpacked, layers of their own (link), parents,
 // files with mapped owners, what the history is to name, and names with a backslash or "**".
-func (c *Container) copyByLibrary(b batch, o CopyOptions) error {
+func (c *Container) copyByLibrary(ctx context.Context, b batch, o CopyOptions) error {
 	paths := make([]string, len(b.sources))
 	for i, s := range b.sources {
 		paths[i] = b.tree.path(s.Path)
@@ -55,7 +56,7 @@ func (c *Container) copyByLibrary(b batch, o CopyOptions) error {
 		options.AllowEmptyWildcard = types.OptionalBoolTrue
 	}
 	defer func() { c.builder.MountPoint = c.root }() // blanked by the library, though our own mount is still held
-	return c.builder.Add(dest, o.Extract && !b.single, options, paths...)
+	return stopping(ctx, func() error { return c.builder.Add(dest, o.Extract && !b.single, options, paths...) })
 }
 
 // isArchive tells whether a file is a tar archive, compressed or not, by the library's own test.

@@ -261,7 +261,7 @@ func TestCopyAsLibrary(t *testing.T) {
 					fillDest(t, c.root)
 				}
 			}
-			want := copyOne(t, theirs, o, func(b batch) error { return theirs.copyByLibrary(b, o) })
+			want := copyOne(t, theirs, o, func(b batch) error { return theirs.copyByLibrary(t.Context(), b, o) })
 			got := copyOne(t, ours, o, func(b batch) error {
 				work, err := ours.prepare(b, o)
 				if err != nil {

@@ -39,10 +39,7 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 		cmd.Dir = b.options.Dir
 	}
 	cmd.Env = append(append([]string{}, b.options.Env...), o.Env...)
-	// A group of its own, so that all of a pipeline can be ended; and nobody outlives rlbuild.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = stopGrace
+	endGroup(cmd, syscall.SIGTERM)
 	streams, err := b.hostStreams(cmd, title, o.Process)
 	if err != nil {
 		clock.stop()
@@ -73,6 +70,15 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 		return nil, notStarted(title, cmd, err)
 	}
 	return result, nil
+}
+
+// endGroup sends the signal to a command and those that it started when its context ends, and doesn't wait for those of them
+// that go on.
+func endGroup(cmd *exec.Cmd, number syscall.Signal) {
+	// A group of its own, so that all of a pipeline can be ended; and nobody outlives rlbuild.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, number) }
+	cmd.WaitDelay = stopGrace
 }
 
 // hostStreams gives a host command its streams.

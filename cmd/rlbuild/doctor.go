@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -138,7 +139,7 @@ func withinReason(area string, check func() []checkup.Finding) []checkup.Finding
 
 // checkWorkshop opens the store and the engine and has them looked at.
 func (f *flags) checkWorkshop(std streams, singleID bool) (findings []checkup.Finding) {
-	w, err := f.openWorkshop(std, "/", singleID, nil)
+	w, err := f.openWorkshop(context.Background(), std, "/", singleID, nil)
 	if err != nil {
 		return []checkup.Finding{broken("store", "store", checkup.Always, err)}
 	}

@@ -43,7 +43,7 @@ type signalled struct {
 }
 
 // signalMain is a command for the scripts: `signal [-group|-tty] [-when FILE] [-after TIME] [-times N] [-within TIME] NAME PATTERN
-// COMMAND...` starts the command, waits until a line of its output matches, until FILE is there, and for the TIME of -after, sends the signal, and exits with the
+// COMMAND...` starts the command, waits until a line of its output matches (if PATTERN isn't empty), until FILE is there, and for the TIME of -after, sends the signal, and exits with the
 // command's status. With -group the whole process group gets the signal, as from `kill -- -PGID`; with -tty the command has
 // a terminal, and INT is typed there as Ctrl-C, QUIT as Ctrl-\. With -times the signal is sent again and again, 20 ms apart.
 //
@@ -57,7 +57,7 @@ func signalMain() {
 	flags.StringVar(&s.when, "when", "", "")
 	flags.DurationVar(&s.after, "after", 0, "")
 	flags.IntVar(&s.times, "times", 1, "")
-	flags.DurationVar(&s.within, "within", 10*time.Second, "")
+	flags.DurationVar(&s.within, "within", 100*time.Second, "")
 	err := flags.Parse(os.Args[1:])
 	args := flags.Args()
 	if err != nil || len(args) < 3 {
@@ -92,6 +92,9 @@ func (s *signalled) run() (int, error) {
 	}
 	seen := make(chan struct{})
 	var once sync.Once
+	if s.seen.String() == "" {
+		once.Do(func() { close(seen) })
+	}
 	copying, err := copyOutput(cmd, func(line string) {
 		if s.seen.MatchString(line) {
 			once.Do(func() { close(seen) })
@@ -133,7 +136,7 @@ func (s *signalled) run() (int, error) {
 func (s *signalled) await(seen <-chan struct{}, ended <-chan error) (status int, err error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(60 * time.Second)
+	late := time.After(100 * time.Second)
 	for there := false; ; {
 		select {
 		case <-seen:
@@ -160,7 +163,7 @@ func (s *signalled) sendAll(group int, terminal *os.File, ended <-chan error) (t
 	start := time.Now()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
-	late := time.After(60 * time.Second)
+	late := time.After(100 * time.Second)
 	for sent := 0; ; {
 		if sent < s.times {
 			sent++

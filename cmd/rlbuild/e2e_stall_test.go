@@ -7,7 +7,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -31,13 +30,12 @@ import (
 //   - upload: in the middle of a blob that is sent
 //   - finish: when a blob was sent, and only its digest is to be named
 //
-// `stall lock FILE` holds the lock of a file in the same way, as the storage library takes it, and writes stalled at once.
+// `stall lock FILE` holds the lock of a file, as the storage library takes it, in the same way and prints nothing.
 func stallMain() {
 	if os.Args[1] == "here" {
 		stallHere(os.Args[2:])
 		return
 	}
-	_ = os.Remove("stalled") // of an earlier one
 	cmd := exec.Command(os.Args[0], append([]string{"here"}, os.Args[1:]...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	output, err := cmd.StdoutPipe()
@@ -48,12 +46,14 @@ func stallMain() {
 		fmt.Fprintln(os.Stderr, "stall:", err)
 		os.Exit(1)
 	}
-	address, err := bufio.NewReader(output).ReadString('\n')
+	port, err := bufio.NewReader(output).ReadString('\n')
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "stall: the server ended:", cmd.Wait())
 		os.Exit(1)
 	}
-	fmt.Print(address)
+	if port != "\n" {
+		fmt.Print(port)
+	}
 }
 
 func stallHere(args []string) {
@@ -61,77 +61,73 @@ func stallHere(args []string) {
 	if err != nil {
 		os.Exit(1)
 	}
-	var address string
+	var listener net.Listener
 	switch args[0] {
-	case "connect":
-		address, err = fullQueue()
-	case "accept":
-		address, err = silent()
 	case "lock":
-		address, err = args[1], holdLock(args[1])
+		err = holdLock(args[1])
+	case "connect":
+		listener, err = fullQueue()
 	default:
-		address, err = stalling(args[0], args[1])
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "stall:", err)
 		os.Exit(1)
 	}
-	fmt.Println(address)
+	if listener == nil {
+		fmt.Println()
+	} else {
+		port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
+		reached := func() { note("stalled-"+port, "") }
+		switch args[0] {
+		case "connect":
+			reached()
+		case "accept":
+			go silent(listener, reached)
+		default:
+			go func() { _ = http.Serve(listener, stalling(args[0], args[1], reached)) }()
+		}
+		fmt.Println(port)
+	}
 	for exists(dir) {
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
-// reached tells the script that somebody waits.
-func reached() {
-	if file, err := os.Create("stalled"); err == nil {
-		file.Close()
-	}
-}
-
-// fullQueue returns an address to which connections are begun and never made.
-func fullQueue() (string, error) {
+// fullQueue returns a listener to which connections are begun and never made.
+func fullQueue() (net.Listener, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := unix.Listen(fd, 0); err != nil {
-		return "", err
+		return nil, err
 	}
-	bound, err := unix.Getsockname(fd)
+	listener, err := net.FileListener(os.NewFile(uintptr(fd), "listener"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port)
 	for range 3 { // more than the queue holds: the last ones aren't made
-		go func() { _, _ = net.Dial("tcp", address) }()
+		go func() { _, _ = net.Dial("tcp", listener.Addr().String()) }()
 	}
 	time.Sleep(200 * time.Millisecond)
-	reached()
-	return address, nil
+	return listener, nil
 }
 
-// silent returns an address where nobody says anything.
-func silent() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	go func() {
-		var held []net.Conn
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			held = append(held, connection)
-			reached()
+// silent accepts connections and says nothing.
+func silent(listener net.Listener, reached func()) {
+	var held []net.Conn
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return
 		}
-	}()
-	return listener.Addr().String(), nil
+		held = append(held, connection)
+		reached()
+	}
 }
 
 // holdLock takes a file's lock as the storage library does, and keeps it.
@@ -141,21 +137,17 @@ func holdLock(name string) error {
 		return err
 	}
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &lock); err != nil {
-		return err
-	}
-	reached()
-	return nil
+	return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &lock)
 }
 
-// stalling returns the address of a server in front of a registry that stops answering somewhere.
-func stalling(where, registry string) (string, error) {
+// stalling is in front of a registry, and stops answering somewhere.
+func stalling(where, registry string, reached func()) http.Handler {
 	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
 	behind.ErrorLog, behind.FlushInterval = log.New(io.Discard, "", 0), -1
 	switch where {
 	case "blob":
 		behind.ModifyResponse = slowBlobs(func(body io.Reader, to io.Writer) {
-			_, _ = io.CopyN(to, body, 64<<10)
+			_, _ = io.CopyN(to, body, 64)
 			reached()
 			select {}
 		})
@@ -170,7 +162,7 @@ func stalling(where, registry string) (string, error) {
 			}
 		})
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		blobs, manifests := strings.Contains(r.URL.Path, "/blobs/"), strings.Contains(r.URL.Path, "/manifests/")
 		switch {
 		case where == "manifest" && manifests,
@@ -178,13 +170,12 @@ func stalling(where, registry string) (string, error) {
 			reached()
 			select {}
 		case where == "upload" && blobs && r.Method == http.MethodPatch:
-			_, _ = io.CopyN(io.Discard, r.Body, 64<<10)
+			_, _ = io.CopyN(io.Discard, r.Body, 64)
 			reached()
 			select {}
 		}
 		behind.ServeHTTP(w, r)
-	}))
-	return server.Listener.Addr().String(), nil
+	})
 }
 
 // slowBlobs has the bodies of blobs passed on by pass.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -37,7 +38,7 @@ what is still there, with the reason, goes to standard error. The exit status is
 
 // prune reclaims, and says what it did.
 func (f *flags) prune(std streams, singleID bool) (err error) {
-	s, err := f.openStore(std, singleID)
+	s, err := f.openStore(context.Background(), std, singleID)
 	if err != nil {
 		return err
 	}

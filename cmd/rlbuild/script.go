@@ -221,7 +221,7 @@ func (j *job) run(program *script.Program) (err error) {
 		err = joined(err, w.close())
 	}()
 	if err := j.session.Start(func() (*engine.Builder, error) {
-		opened, err := j.flags.openWorkshop(j.std, j.dir, j.singleID, created)
+		opened, err := j.flags.openWorkshop(ctx, j.std, j.dir, j.singleID, created)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -53,7 +54,7 @@ has left running ends with it.`,
 // withMounts runs a command that finds working containers mounted at the paths that variables of its environment name.
 func (f *flags) withMounts(std streams, singleID bool, mounts, args []string) (err error) {
 	env := os.Environ() // before anything is changed for the libraries
-	w, err := f.openWorkshop(std, "/", singleID, nil)
+	w, err := f.openWorkshop(context.Background(), std, "/", singleID, nil)
 	if err != nil {
 		return err
 	}

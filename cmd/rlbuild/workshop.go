@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,8 +28,9 @@ type workshop struct {
 	engine  *engine.Builder
 }
 
-// openWorkshop makes it, inside the namespaces. What is built gets the time created, if it isn't nil. Close it.
-func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *time.Time) (w *workshop, err error) {
+// openWorkshop makes it, inside the namespaces, for a run that ends with ctx. What is built gets the time created, if it isn't
+// nil. Close it.
+func (f *flags) openWorkshop(ctx context.Context, std streams, dir string, singleID bool, created *time.Time) (w *workshop, err error) {
 	env := os.Environ() // of host commands, before anything is changed for the libraries
 	if err := os.Setenv("PATH", withAdministration(os.Getenv("PATH"))); err != nil {
 		return nil, err
@@ -39,7 +41,7 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 			err = joined(err, opened.close())
 		}
 	}(w)
-	if w.store, err = f.openStore(std, singleID); err != nil {
+	if w.store, err = f.openStore(ctx, std, singleID); err != nil {
 		return nil, err
 	}
 	if w.journal, err = f.beginJournal(std, w.store); err != nil {
@@ -86,8 +88,8 @@ func (f *flags) openWorkshop(std streams, dir string, singleID bool, created *ti
 	return w, nil
 }
 
-// openStore opens the store that the flags name, inside the namespaces.
-func (f *flags) openStore(std streams, singleID bool) (*store.Store, error) {
+// openStore opens the store that the flags name, inside the namespaces, for work that ends with ctx.
+func (f *flags) openStore(ctx context.Context, std streams, singleID bool) (*store.Store, error) {
 	return store.Open(store.Options{
 		Root:          f.root,
 		RunRoot:       f.runRoot,
@@ -96,6 +98,7 @@ func (f *flags) openStore(std streams, singleID bool) (*store.Store, error) {
 		ImageStore:    f.imageStore,
 		Transient:     f.transientStore,
 		SingleID:      singleID,
+		Stop:          ctx.Done(),
 		Note:          f.note(std),
 	})
 }

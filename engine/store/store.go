@@ -24,6 +24,7 @@ type Options struct {
 	ImageStore    string            // directory that images and their layers are kept in, instead of Root
 	Transient     bool              // records of containers are kept in RunRoot, gone with the next boot
 	SingleID      bool              // only one ID is mapped: a file's other owners are given up instead of failing
+	Stop          <-chan struct{}   // when it is closed, layers are read and written no further; nil never is
 	Note          func(line string) // takes one-line notes for the user, without a trailing newline; nil drops them
 }
 
@@ -90,7 +91,7 @@ func Open(o Options) (*Store, error) {
 			}
 			want.sweep(note, chosen)
 			want.tell(note, chosen)
-			return &Store{Store: s, Choice: chosen}, nil
+			return &Store{Store: stoppable{s, o.Stop}, Choice: chosen}, nil
 		}
 		if !unsupported(err) {
 			return nil, openFailure(o, options, err)

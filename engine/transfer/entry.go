@@ -66,7 +66,7 @@ func (w *walk) putFile(e entry, dir *rootfs.Dir, base, rel string) error {
 	if err != nil {
 		return err
 	}
-	err = w.data.copy(to, from, e.st)
+	err = w.data.copy(w.ctx, to, from, e.st)
 	if err == nil {
 		err = w.dress(e, from, to, dir, base)
 	}

@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// stopPatience is how long what the library does has to end by itself once the run is interrupted, and its processes are
+// killed. What waits for somebody on the network may never end.
+const (
+	stopPatience = 700 * time.Millisecond
+	killPause    = 20 * time.Millisecond
+)
+
+// stopping calls what knows no contexts. When ctx ends, the processes of the run are killed, so that whatever the call does
+// with them fails, and the call is waited for as long as stopPatience; then it is left to itself, for the short time until
+// rlbuild ends. What it does to the store is either complete or, as the library notes it, to be undone.
+func stopping(ctx context.Context, call func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	done := make(chan ended, 1)
+	go func() {
+		var e ended
+		defer func() {
+			e.panicked = recover() // for the caller, who knows the place in the script
+			done <- e
+		}()
+		e.err = call()
+	}()
+	select {
+	case e := <-done:
+		return e.result()
+	case <-ctx.Done():
+	}
+	for range int(stopPatience / killPause) {
+		killAll(descendants(os.Getpid()))
+		select {
+		case e := <-done:
+			return e.result()
+		case <-time.After(killPause):
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// ended is how a call ended.
+type ended struct {
+	err      error
+	panicked any
+}
+
+func (e ended) result() error {
+	if e.panicked != nil {
+		panic(e.panicked)
+	}
+	return e.err
+}
