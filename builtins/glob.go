@@ -22,7 +22,7 @@ container: mount(ctr).glob(pattern).`,
 		if !filepath.IsAbs(pattern) {
 			pattern = path.Join(escapeGlob(c.session.options.Dir), pattern)
 		}
-		names, err := c.session.host.Glob(pattern)
+		names, err := c.session.host.Until(c.ctx()).Glob(pattern)
 		if err != nil {
 			return nil, c.wrong("pattern", "%w", err)
 		}

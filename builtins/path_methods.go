@@ -225,7 +225,7 @@ func method(name, summary, gives string, params []param, example string,
 			if err != nil {
 				return nil, err
 			}
-			value, err := do(c, files, p.name)
+			value, err := do(c, files.Until(c.ctx()), p.name)
 			if err != nil {
 				return nil, p.explain(name, err)
 			}

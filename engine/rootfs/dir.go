@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"slices"
@@ -43,7 +44,7 @@ func (f *FS) Sub(name string) (*FS, error) {
 		}
 		return nil, failed("open", name, err)
 	}
-	return &FS{dir: f.dir + shown(name), root: handle}, nil
+	return &FS{dir: f.dir + shown(name), root: handle, ctx: f.ctx}, nil
 }
 
 // Handle returns an O_PATH descriptor of what name leads to, whatever that is, all links followed inside the root: for
@@ -179,7 +180,7 @@ func (d *Dir) Remove(base string) error {
 	if !plain(base) {
 		return unix.EINVAL
 	}
-	return remove(d.file, base, base, true)
+	return remove(context.Background(), d.file, base, base, true)
 }
 
 // at makes a system call on the entry base of the directory.

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,6 +73,9 @@ func (v view) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	entries := make([]fs.DirEntry, 0, len(names))
 	for _, base := range names {
+		if v.root.ctx.Err() != nil {
+			return nil, failed("list", name, context.Cause(v.root.ctx))
+		}
 		entry, err := openat(handle, base, unix.O_PATH, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted meanwhile

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,14 +91,14 @@ func (f *FS) Chown(name string, uid, gid int, recursive bool) error {
 	}
 	defer handle.Close()
 	if recursive {
-		return chownTree(handle, name, uid, gid)
+		return chownTree(f.ctx, handle, name, uid, gid)
 	}
 	return failed("chown", name, chown(handle, uid, gid))
 }
 
 // chownTree changes what is in a directory before the directory itself, which may afterwards be closed to the caller.
 // One descriptor is open per level.
-func chownTree(handle *os.File, name string, uid, gid int) error {
+func chownTree(ctx context.Context, handle *os.File, name string, uid, gid int) error {
 	st, err := handle.Stat()
 	if err != nil {
 		return failed("chown", name, err)
@@ -110,6 +111,9 @@ func chownTree(handle *os.File, name string, uid, gid int) error {
 	}
 	for _, entry := range names {
 		inside := path.Join(name, entry)
+		if ctx.Err() != nil {
+			return failed("chown", inside, context.Cause(ctx))
+		}
 		child, err := below(handle, entry)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted meanwhile
@@ -117,7 +121,7 @@ func chownTree(handle *os.File, name string, uid, gid int) error {
 		if err != nil {
 			return failed("chown", inside, err)
 		}
-		err = chownTree(child, inside, uid, gid)
+		err = chownTree(ctx, child, inside, uid, gid)
 		child.Close()
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,11 +20,11 @@ func (f *FS) Remove(name string, recursive bool) error {
 		return failed("remove", name, err)
 	}
 	defer dir.Close()
-	return remove(dir, base, name, recursive)
+	return remove(f.ctx, dir, base, name, recursive)
 }
 
 // remove deletes the entry base of dir; name is for errors. One descriptor is open per level.
-func remove(dir *os.File, base, name string, recursive bool) error {
+func remove(ctx context.Context, dir *os.File, base, name string, recursive bool) error {
 	unlink := func(flags int) error {
 		return retry(func() error { return unix.Unlinkat(int(dir.Fd()), base, flags) })
 	}
@@ -49,7 +50,10 @@ func remove(dir *os.File, base, name string, recursive bool) error {
 		return failed("remove", name, err)
 	}
 	for _, entry := range names {
-		err := remove(child, entry, path.Join(name, entry), true)
+		if ctx.Err() != nil {
+			return failed("remove", name, context.Cause(ctx))
+		}
+		err := remove(ctx, child, entry, path.Join(name, entry), true)
 		if err != nil && !errors.Is(err, unix.ENOENT) { // somebody else deleted it: that is what was wanted
 			return err
 		}

@@ -18,6 +18,7 @@
 package rootfs
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -33,6 +34,7 @@ import (
 type FS struct {
 	dir  string
 	root *os.File // O_PATH: enough for *at calls, and needs no read permission
+	ctx  context.Context
 }
 
 // Open returns the tree below dir, which is trusted: links in it are followed on the host. The directory is held by a
@@ -44,8 +46,12 @@ func Open(dir string) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &FS{dir: dir, root: root}, nil
+	return &FS{dir: dir, root: root, ctx: context.Background()}, nil
 }
+
+// Until returns the same tree, whose methods that go through whole directories (Glob, and Remove and Chown when they are
+// recursive) fail with the context's cause when it ends. Only one of the two is to be closed.
+func (f *FS) Until(ctx context.Context) *FS { return &FS{dir: f.dir, root: f.root, ctx: ctx} }
 
 // Close releases the root directory. Every method fails from then on.
 func (f *FS) Close() error { return f.root.Close() }
