@@ -169,14 +169,12 @@ func (b *build) contextDir(ctx context.Context) (Source, error) {
 
 // download has the library fetch a context.
 func (b *build) download(ctx context.Context, url string) (dir, below string, err error) {
-	var fetched struct{ dir, below string }
-	if err := stopping(ctx, func() (err error) {
-		fetched.dir, fetched.below, err = define.TempDirForURL(b.dir, "fetched-", url)
-		return err
-	}); err != nil {
-		return "", "", err // and the call may still be at it
-	}
-	return fetched.dir, fetched.below, nil
+	type place struct{ dir, below string }
+	fetched, err := stopping(ctx, func() (place, error) {
+		dir, below, err := define.TempDirForURL(b.dir, "fetched-", url)
+		return place{dir, below}, err
+	})
+	return fetched.dir, fetched.below, err
 }
 
 // discover finds the Containerfile of a context.

@@ -250,14 +250,11 @@ func (j *commitment) byLibrary(ctx context.Context) (*Image, []byte, error) {
 	if j.Compression.Disable && transportOf(dest) == reference.Registry {
 		dest = &uncompressed{dest}
 	}
-	var results *buildah.CommitResults
-	err := stopping(ctx, func() (err error) {
+	results, err := stopping(ctx, func() (*buildah.CommitResults, error) {
 		if j.scan != nil {
-			results, err = j.scan.run(ctx, c, dest, j.library)
-		} else {
-			results, err = c.builder.CommitResults(ctx, dest, j.library)
+			return j.scan.run(ctx, c, dest, j.library)
 		}
-		return err
+		return c.builder.CommitResults(ctx, dest, j.library)
 	})
 	if err != nil {
 		return nil, nil, err

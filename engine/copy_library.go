@@ -56,7 +56,10 @@ func (c *Container) copyByLibrary(ctx context.Context, b batch, o CopyOptions) e
 		options.AllowEmptyWildcard = types.OptionalBoolTrue
 	}
 	defer func() { c.builder.MountPoint = c.root }() // blanked by the library, though our own mount is still held
-	return stopping(ctx, func() error { return c.builder.Add(dest, o.Extract && !b.single, options, paths...) })
+	_, err := stopping(ctx, func() (struct{}, error) {
+		return struct{}{}, c.builder.Add(dest, o.Extract && !b.single, options, paths...)
+	})
+	return err
 }
 
 // isArchive tells whether a file is a tar archive, compressed or not, by the library's own test.

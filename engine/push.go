@@ -92,7 +92,9 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
-	written, err := images.Push(ctx, b.sourceName(image, name.Transport), ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
+	written, err := stopping(ctx, func() ([]byte, error) {
+		return images.Push(ctx, b.sourceName(image, name.Transport), ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
+	})
 	if err != nil {
 		return nil, explain("push", name.String(), err)
 	}

@@ -13,21 +13,18 @@ const (
 	killPause    = 20 * time.Millisecond
 )
 
-// stopping calls what knows no contexts. When ctx ends, the processes of the run are killed, so that whatever the call does
-// with them fails, and the call is waited for as long as stopPatience; then it is left to itself, for the short time until
-// rlbuild ends. What it does to the store is either complete or, as the library notes it, to be undone.
-func stopping(ctx context.Context, call func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	done := make(chan ended, 1)
+// stopping calls what doesn't look at its context everywhere. When ctx ends, the processes of the run are killed, so that
+// whatever the call does with them fails, and the call is waited for as long as stopPatience; then it is left to itself, for
+// the short time until rlbuild ends. What it does to the store is either complete or, as the library notes it, to be undone.
+func stopping[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	done := make(chan ended[T], 1)
 	go func() {
-		var e ended
+		var e ended[T]
 		defer func() {
 			e.panicked = recover() // for the caller, who knows the place in the script
 			done <- e
 		}()
-		e.err = call()
+		e.value, e.err = call()
 	}()
 	select {
 	case e := <-done:
@@ -42,18 +39,20 @@ func stopping(ctx context.Context, call func() error) error {
 		case <-time.After(killPause):
 		}
 	}
-	return context.Cause(ctx)
+	var none T
+	return none, context.Cause(ctx)
 }
 
 // ended is how a call ended.
-type ended struct {
+type ended[T any] struct {
+	value    T
 	err      error
 	panicked any
 }
 
-func (e ended) result() error {
+func (e ended[T]) result() (T, error) {
 	if e.panicked != nil {
 		panic(e.panicked)
 	}
-	return e.err
+	return e.value, e.err
 }
