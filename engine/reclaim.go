@@ -71,6 +71,9 @@ func plural(noun string, n int) string {
 // looks for containers whose run has no journal any more, because the run root was lost.
 func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
 	r := &reclaim{store: s, dir: s.JournalDir(), claimed: map[string]bool{}, found: &Reclaimed{}}
+	if err := os.Mkdir(r.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
+	}
 	dead, err := journal.Dead(r.dir)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,19 @@ func Orphaned(badge, dir string) bool {
 	}
 	// The same boot: somebody has cleared the run root, perhaps under a run that lives and holds the lock of a file without a
 	// name.
-	return words[2] == processes && !heldLock(words[3])
+	return words[2] == processes && (!heldLock(words[3]) || reused(words[3], dir))
+}
+
+// reused tells whether the number of a file that is gone is now that of a journal, whose lock is its own.
+func reused(inode, dir string) bool {
+	names, _ := list(dir) // none is as good
+	for _, name := range names {
+		var stat unix.Stat_t
+		if unix.Lstat(filepath.Join(dir, name), &stat) == nil && strconv.FormatUint(stat.Ino, 10) == inode {
+			return true
+		}
+	}
+	return false
 }
 
 // here returns what tells this boot and this namespace of processes from others.

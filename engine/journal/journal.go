@@ -118,14 +118,14 @@ func (j *Journal) End() error {
 	}
 	file := j.file
 	j.file = nil
-	var errs []error
 	if j.marked {
-		errs = append(errs, os.NewSyscallError("umount", unix.Unmount(j.path, unix.MNT_DETACH)))
+		_ = unix.Unmount(j.path, unix.MNT_DETACH) // it isn't mounted any more if somebody has cleared the run root
 	}
-	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody cleared the run root
-		errs = append(errs, err)
+	err := os.Remove(j.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	return errors.Join(append(errs, file.Close())...)
+	return errors.Join(err, file.Close())
 }
 
 // Lock keeps others from beginning journals and from looking for dead ones, until unlock is called.
