@@ -84,8 +84,12 @@ func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
 	for _, remains := range dead {
 		if remains.Root == "" {
 			err = errors.Join(err, remains.Discard()) // it was killed before it owned anything
-		} else if remains.Header != s.JournalHeader() {
+		} else if here := s.JournalHeader(); remains.Root != here.Root || remains.Driver != here.Driver {
 			remains.Release() // a run on that store will look after it
+		} else if remains.Owners > here.Owners {
+			remains.Release()
+			r.found.Runs++
+			r.found.Left = append(r.found.Left, fmt.Sprintf("all of it: its files may have %d owners, and %d can be mapped here", remains.Owners, here.Owners))
 		} else {
 			err = errors.Join(err, r.run(remains))
 		}

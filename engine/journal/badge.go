@@ -19,14 +19,18 @@ func (j *Journal) Badge() (string, error) {
 	}
 	boot, processes, err := here()
 	// The directory comes last: it alone may hold spaces.
-	return fmt.Sprintf("%s %s %s %d %s", j.id, boot, processes, stat.Ino, filepath.Dir(j.path)), err
+	return fmt.Sprintf("%s %s %s %d %d %s", j.id, boot, processes, stat.Ino, Owners(), filepath.Dir(j.path)), err
 }
 
 // Orphaned tells whether the run with this badge is dead and its journal lost, so that nobody else will reclaim what has the
-// badge. Runs whose end can't be known from here are taken for alive: those of another run root, of another container.
+// badge. Runs whose end can't be known from here are taken for alive: those of another run root, of another container,
+// and those that had more owners mapped.
 func Orphaned(badge, dir string) bool {
-	words := strings.SplitN(badge, " ", 5)
-	if len(words) < 5 || words[4] != dir || !isID(words[0]) {
+	words := strings.SplitN(badge, " ", 6)
+	if len(words) < 6 || words[5] != dir || !isID(words[0]) {
+		return false
+	}
+	if owners, err := strconv.Atoi(words[4]); err != nil || owners > Owners() {
 		return false
 	}
 	boot, processes, err := here()

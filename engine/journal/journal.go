@@ -33,7 +33,7 @@ const (
 	Mounted   Kind = "mounted"   // ID: an image, or a container that doesn't go with the run, which the run has mounted or had
 	Temporary Kind = "temporary" // PATH: a file, or a directory with all that is in it
 	Runtime   Kind = "runtime"   // PROGRAM, DIR: an OCI runtime, and where it keeps its state
-	store     Kind = "store"     // ROOT, DRIVER: the first line
+	store     Kind = "store"     // ROOT, DRIVER, OWNERS: the first line
 )
 
 // Entry is one line of a journal.
@@ -42,8 +42,31 @@ type Entry struct {
 	Words []string
 }
 
-// Header says what store a run works on.
-type Header struct{ Root, Driver string }
+// Header says what a run works on, and how far it reaches.
+type Header struct {
+	Root, Driver string // of the store
+	Owners       int    // how many user IDs are mapped; files of owners that aren't can't be deleted
+}
+
+func (h Header) entry() Entry {
+	return Entry{store, []string{h.Root, h.Driver, strconv.Itoa(h.Owners)}}
+}
+
+// Owners returns how many user IDs are mapped in this process's user namespace, at least one.
+func Owners() int {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return 1
+	}
+	total := 0
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 3 { // user_namespaces(7)
+			size, _ := strconv.Atoi(fields[2]) // the kernel writes it
+			total += size
+		}
+	}
+	return max(total, 1)
+}
 
 // Journal is the journal of a run that lives. Its methods may be called at the same time, and those of a nil one do nothing.
 type Journal struct {
@@ -72,7 +95,7 @@ func Begin(dir string, h Header) (j *Journal, fresh bool, err error) {
 	if j.file, err = os.OpenFile(j.path, os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return nil, false, err
 	}
-	if err := errors.Join(flock(j.file, unix.LOCK_EX), j.Note(store, h.Root, h.Driver)); err != nil {
+	if err := errors.Join(flock(j.file, unix.LOCK_EX), j.Note(store, h.entry().Words...)); err != nil {
 		return nil, false, errors.Join(err, j.End())
 	}
 	return j, fresh, nil

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "run":
-		j, _, err := Begin(os.Args[1], Header{"/store", "overlay"})
+		j, _, err := Begin(os.Args[1], Header{"/store", "overlay", 3})
 		must(err)
 		must(j.Note(Container, "c1", "l1"))
 		fmt.Println(j.ID())
@@ -100,7 +100,7 @@ func TestOnlyDeadRunsAreClaimed(t *testing.T) {
 	}
 	dead, err := Dead(dir)
 	check(t, err)
-	if len(dead) != 1 || dead[0].ID != lost || dead[0].Header != (Header{"/store", "overlay"}) ||
+	if len(dead) != 1 || dead[0].ID != lost || dead[0].Header != (Header{"/store", "overlay", 3}) ||
 		!reflect.DeepEqual(dead[0].Entries, []Entry{{Container, []string{"c1", "l1"}}}) {
 		t.Fatalf("claimed %+v", dead)
 	}
@@ -153,7 +153,7 @@ func TestNobodySeesALiveJournalUnlocked(t *testing.T) {
 	for range 4 {
 		beginning.Go(func() {
 			for range 100 {
-				j, _, err := Begin(dir, Header{"/store", "vfs"})
+				j, _, err := Begin(dir, Header{"/store", "vfs", 1})
 				if err != nil {
 					t.Error(err)
 					return
@@ -202,9 +202,9 @@ func TestPowerCut(t *testing.T) {
 	dir := t.TempDir()
 	for text, want := range map[string][]Entry{
 		"": nil, "store \"/s": nil, "container \"c\" \"l\"\n": nil,
-		"store \"/s\" \"vfs\"\ncontainer \"c\" \"l\"\nlayer \"x\"\ntemporary \"/t": {{Container, []string{"c", "l"}}, {Layer, []string{"x"}}},
-		"store \"/s\" \"vfs\"\n\x00\x00\x00\x00":                                   {},
-		"store \"/s\" \"vfs\"\nlayer\nlayer\"x\"\nlayer x\nlayer \"y\" \n":         {{Layer, []string{"y"}}},
+		"store \"/s\" \"vfs\" \"1\"\ncontainer \"c\" \"l\"\nlayer \"x\"\ntemporary \"/t": {{Container, []string{"c", "l"}}, {Layer, []string{"x"}}},
+		"store \"/s\" \"vfs\" \"1\"\n\x00\x00\x00\x00":                                   {},
+		"store \"/s\" \"vfs\" \"1\"\nlayer\nlayer\"x\"\nlayer x\nlayer \"y\" \n":         {{Layer, []string{"y"}}},
 	} {
 		check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte(text), 0o600))
 		dead, err := Dead(dir)
@@ -222,11 +222,11 @@ func TestPowerCut(t *testing.T) {
 
 func TestUsedByTheLivingOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(dir, Header{"/store", "vfs"})
+	j, _, err := Begin(dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	check(t, j.Use(Used, "mine"))
 	check(t, j.Use(Mounted, "an image"))
-	check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte("store \"/s\" \"vfs\"\nused \"dead's\"\n"), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte("store \"/s\" \"vfs\" \"1\"\nused \"dead's\"\n"), 0o600))
 	dead, err := Dead(dir)
 	check(t, err)
 	used, err := InUse(dir, Used, map[string]bool{dead[0].ID: true})
@@ -240,7 +240,7 @@ func TestUsedByTheLivingOnly(t *testing.T) {
 
 func TestOrphaned(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, fresh, err := Begin(dir, Header{"/store", "vfs"})
+	j, fresh, err := Begin(dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	if !fresh {
 		t.Error("the directory wasn't there before")
@@ -275,7 +275,7 @@ func TestOrphaned(t *testing.T) {
 // TestNoProcessInheritsTheLock: a program that outlives the run would keep it alive for the others.
 func TestNoProcessInheritsTheLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(dir, Header{"/store", "vfs"})
+	j, _, err := Begin(dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	flags, err := unix.FcntlInt(j.file.Fd(), unix.F_GETFD, 0)
 	check(t, err)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -90,8 +91,10 @@ func claim(dir, name string) (*Remains, error) {
 	if r.Entries, err = read(r.file); err != nil {
 		return nil, errors.Join(err, r.file.Close())
 	}
-	if len(r.Entries) > 0 && r.Entries[0].Kind == store && len(r.Entries[0].Words) == 2 {
-		r.Header = Header{Root: r.Entries[0].Words[0], Driver: r.Entries[0].Words[1]}
+	if len(r.Entries) > 0 && r.Entries[0].Kind == store && len(r.Entries[0].Words) == 3 {
+		words := r.Entries[0].Words
+		r.Header = Header{Root: words[0], Driver: words[1]}
+		r.Owners, _ = strconv.Atoi(words[2]) // a run wrote it
 		r.Entries = r.Entries[1:]
 	} else {
 		r.Entries = nil // it was killed before it owned anything
@@ -104,7 +107,7 @@ func (r *Remains) Discard() error { return errors.Join(os.Remove(r.path), r.file
 
 // Keep leaves these entries in the journal, for another try later.
 func (r *Remains) Keep(entries []Entry) error {
-	text := line(Entry{store, []string{r.Root, r.Driver}})
+	text := line(r.entry())
 	for _, e := range entries {
 		text = append(text, line(e)...)
 	}

@@ -106,7 +106,7 @@ func (s *Store) JournalDir() string { return filepath.Join(s.Choice.RunRoot, "rl
 
 // JournalHeader is what the journals of the runs on this store begin with.
 func (s *Store) JournalHeader() journal.Header {
-	return journal.Header{Root: s.Choice.Root, Driver: s.Choice.Driver}
+	return journal.Header{Root: s.Choice.Root, Driver: s.Choice.Driver, Owners: journal.Owners()}
 }
 
 // Close lets go of the store's driver. Layers that are still mounted, by this run or by another one, stay mounted; that
