@@ -33,7 +33,7 @@ type Reclaimed struct {
 	Runs int      // of which something was there
 	Gone []Gone   // in the order it went
 	Left []string // what is still there and why, a line each
-	Wait []string // layers that nobody refers to, too young to be deleted
+	Wait []string // what stays for now, and why, a line each
 }
 
 // Gone is one thing that isn't there any more.
@@ -159,6 +159,14 @@ func (r *reclaim) run(remains *journal.Remains) error {
 		}
 	}
 	orphans, err := r.orphans(owned.layers)
+	if n := len(orphans); n > 0 {
+		pronoun := "them"
+		if n == 1 {
+			pronoun = "it"
+		}
+		r.found.Wait = append(r.found.Wait, fmt.Sprintf("%d %s without an image, less than a day old: another tool may be about to use %s",
+			n, plural("layer", n), pronoun))
+	}
 	for _, id := range orphans {
 		left = append(left, journal.Entry{Kind: journal.Layer, Words: []string{id}})
 	}
@@ -220,12 +228,13 @@ func (r *reclaim) container(c ownedContainer) bool {
 	}
 	defer unlock()
 	used, err := journal.InUse(r.dir, journal.Used, r.claimed)
-	if err == nil && used[c.id] {
-		err = errors.New("another run works with it")
-	}
 	name := shortID(c.id)
 	if found, lookErr := r.store.Container(c.id); lookErr == nil && len(found.Names) > 0 {
 		name = found.Names[0] + " (" + name + ")"
+	}
+	if err == nil && used[c.id] {
+		r.found.Wait = append(r.found.Wait, "container "+name+", which another run works with")
+		return false
 	}
 	if err == nil {
 		err = r.store.DeleteContainer(c.id)
@@ -298,7 +307,7 @@ func (r *reclaim) unmount(id string) bool {
 		if err != nil || counted == 0 {
 			continue // it is gone, or the mount was released
 		}
-		if journal.SeenMounted("/" + layer + "/") {
+		if journal.SeenMounted(r.store.Choice.Root, layer) {
 			done = false
 		} else if _, err := r.store.Unmount(layer, true); err != nil {
 			r.stays("mount of "+shortID(id), err)
@@ -354,7 +363,6 @@ func (r *reclaim) orphans(ids []string) (young []string, err error) {
 		}
 		if time.Since(layer.Created) < orphanAge {
 			young = append(young, id)
-			r.found.Wait = append(r.found.Wait, id)
 			continue
 		}
 		switch err := r.store.DeleteLayer(id); {

@@ -50,8 +50,8 @@ func (f *flags) prune(std streams, singleID bool) (err error) {
 	for _, gone := range found.Gone {
 		fmt.Fprintln(std.out, strings.TrimSpace(gone.Kind+" "+gone.Name))
 	}
-	if n := len(found.Wait); n > 0 {
-		f.note(std)(fmt.Sprintf("layers that killed runs have left: %d; they go when they are a day old, until then another tool may be about to use them", n))
+	for _, waiting := range found.Wait {
+		f.note(std)("not yet: " + waiting)
 	}
 	if len(found.Left) > 0 {
 		return failure.New("prune", "", "still there: %s", strings.Join(found.Left, "; "))

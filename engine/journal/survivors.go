@@ -109,12 +109,23 @@ func (r *Remains) owns(pid int, layers []string) bool {
 	return mine
 }
 
-// SeenMounted tells whether some process sees a mount with this in its mount point's name.
-func SeenMounted(part string) bool {
+// SeenMounted tells whether some process sees a mount below a directory with this name among those that lead to it.
+func SeenMounted(dir, name string) bool {
 	files, _ := filepath.Glob("/proc/[0-9]*/mountinfo") // the pattern is a good one
 	return slices.ContainsFunc(files, func(file string) bool {
-		mounts, err := os.ReadFile(file) // gone is as good as none
-		return err == nil && bytes.Contains(mounts, []byte(part))
+		mounts, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(mounts, []byte("/"+name)) {
+			return false // gone is as good as none
+		}
+		for line := range strings.Lines(string(mounts)) {
+			if fields := strings.Fields(line); len(fields) > 4 {
+				below, found := strings.CutPrefix(unescape(fields[4]), dir+"/")
+				if found && strings.Contains("/"+below+"/", "/"+name+"/") {
+					return true
+				}
+			}
+		}
+		return false
 	})
 }
 

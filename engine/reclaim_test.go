@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rlbuild/rlbuild/engine/store"
+)
+
+// deadRun leaves the journal of a run that nobody holds, with these lines.
+func deadRun(t *testing.T, s *store.Store, id string, lines ...string) string {
+	t.Helper()
+	check(t, os.MkdirAll(s.JournalDir(), 0o700))
+	h := s.JournalHeader()
+	text := fmt.Sprintf("store %q %q \"%d\"\n%s\n", h.Root, h.Driver, h.Owners, strings.Join(lines, "\n"))
+	path := filepath.Join(s.JournalDir(), id)
+	check(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+const deadID = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// TestLayersWithoutImage: those of a killed commit go when they are a day old, and until then the journal names them.
+func TestLayersWithoutImage(t *testing.T) {
+	dir := place(t)
+	s := run(t, dir, "vfs").options.Store
+	layer := func(parent string) string {
+		made, err := s.CreateLayer("", parent, nil, "", false, nil)
+		check(t, err)
+		return made.ID
+	}
+	used := layer("")
+	image, err := s.CreateImage("", []string{"localhost/image:1"}, layer(used), "", nil)
+	check(t, err)
+	lower := layer(image.TopLayer)
+	upper := layer(lower)
+	other := layer("") // nobody's journal names it
+	note := func(id string) string { return fmt.Sprintf("layer %q", id) }
+	path := deadRun(t, s, deadID, note(used), note(image.TopLayer), note(lower), note(upper), note("gone"))
+
+	found, err := Reclaim(s, false)
+	check(t, err)
+	if len(found.Gone) > 0 || len(found.Left) > 0 || len(found.Wait) != 1 || !strings.HasPrefix(found.Wait[0], "2 layers ") {
+		t.Errorf("found %+v", found)
+	}
+	text, err := os.ReadFile(path)
+	check(t, err)
+	if got := strings.Split(strings.TrimSpace(string(text)), "\n")[1:]; !slices.Equal(got, []string{note(lower), note(upper)}) {
+		t.Errorf("the journal names %q", got)
+	}
+
+	yesterday(t, filepath.Join(s.Choice.Root, "vfs-layers/layers.json"))
+	found, err = Reclaim(s, false)
+	check(t, err)
+	if got := found.Summary(); got != "2 layers" || found.Runs != 1 || len(found.Wait)+len(found.Left) > 0 {
+		t.Errorf("a day later: %s, %+v", got, found)
+	}
+	layers, err := s.Layers()
+	check(t, err)
+	var left []string
+	for _, l := range layers {
+		left = append(left, l.ID)
+	}
+	want := []string{used, image.TopLayer, other}
+	slices.Sort(left)
+	slices.Sort(want)
+	if !slices.Equal(left, want) {
+		t.Errorf("layers %v are left, want %v", left, want)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the journal is still there: %v", err)
+	}
+}
+
+// yesterday makes all layers of a store two days old.
+func yesterday(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	check(t, err)
+	day := func(ago time.Duration) string { return time.Now().Add(-ago).UTC().Format("2006-01-02") }
+	old := strings.ReplaceAll(string(text), `"created":"`+day(0), `"created":"`+day(48*time.Hour))
+	old = strings.ReplaceAll(old, `"created":"`+day(24*time.Hour), `"created":"`+day(72*time.Hour)) // at midnight
+	check(t, os.WriteFile(path, []byte(old), 0o600))
+}
+
+// TestOnlyOwnNamesAreDeleted: a journal can't make a run delete what isn't a run's.
+func TestOnlyOwnNamesAreDeleted(t *testing.T) {
+	dir := place(t)
+	s := run(t, dir, "vfs").options.Store
+	precious := filepath.Join(dir, "precious")
+	check(t, os.Mkdir(precious, 0o700))
+	mine := filepath.Join(dir, "rlbuild-"+deadID)
+	check(t, os.MkdirAll(filepath.Join(mine, "below"), 0o700))
+	t.Chdir(dir)
+	check(t, os.Mkdir("rlbuild-x"+deadID, 0o700))
+	path := deadRun(t, s, deadID, fmt.Sprintf("temporary %q", precious), fmt.Sprintf("temporary %q", mine),
+		fmt.Sprintf("temporary %q", "rlbuild-x"+deadID), `temporary "/"`, `unknown "x"`, `container "one word"`)
+	found, err := Reclaim(s, true)
+	check(t, err)
+	if got := found.Summary(); got != "1 temporary directory" || len(found.Left) > 0 {
+		t.Errorf("gone: %s; left: %v", got, found.Left)
+	}
+	for name, there := range map[string]bool{precious: true, "rlbuild-x" + deadID: true, mine: false, path: false} {
+		if _, err := os.Stat(name); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
