@@ -223,8 +223,15 @@ func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, e
 	if err != nil {
 		return nil, nil, err
 	}
+	whole, err := c.run.noteImage(config)
+	if err != nil {
+		return nil, nil, err
+	}
 	id, err := c.run.createImage(config, manifest, made.id, j.dest)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := whole(); err != nil {
 		return nil, nil, err
 	}
 	image, err = c.run.imageByID(id)

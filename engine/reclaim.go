@@ -13,20 +13,14 @@ import (
 	"syscall"
 	"time"
 
-	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/mount"
 
 	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
-const (
-	// orphanAge is how old a layer that nobody refers to must be: before, a tool that found it in the store may be about to make
-	// an image of it. The library's check of a store complains from then on.
-	orphanAge = 24 * time.Hour
-	// runtimePatience bounds how long an OCI runtime may take to delete a container.
-	runtimePatience = 10 * time.Second
-)
+// runtimePatience bounds how long an OCI runtime may take to delete a container.
+const runtimePatience = 10 * time.Second
 
 // Reclaimed is what was found of dead runs.
 type Reclaimed struct {
@@ -148,6 +142,11 @@ func (r *reclaim) run(remains *journal.Remains) error {
 			left = append(left, journal.Entry{Kind: journal.Container, Words: []string{c.id, c.layer}})
 		}
 	}
+	for _, id := range owned.images {
+		if !r.image(id) {
+			left = append(left, journal.Entry{Kind: journal.Image, Words: []string{id}})
+		}
+	}
 	for _, id := range owned.mounts {
 		if !r.unmount(id) {
 			left = append(left, journal.Entry{Kind: journal.Mounted, Words: []string{id}})
@@ -189,6 +188,7 @@ type ownedContainer struct{ id, layer string }
 // owned is what the entries of a journal come to.
 type owned struct {
 	containers []ownedContainer
+	images     []string // without their names
 	layers     []string
 	mounts     []string // of images and of containers that stay
 	temporary  []string
@@ -208,6 +208,10 @@ func sortEntries(entries []journal.Entry) *owned {
 			o.containers = slices.DeleteFunc(o.containers, func(c ownedContainer) bool { return c.id == word })
 		case journal.Layer:
 			o.layers = append(o.layers, word)
+		case journal.Image:
+			o.images = append(o.images, word)
+		case journal.Whole:
+			o.images = slices.DeleteFunc(o.images, func(id string) bool { return id == word })
 		case journal.Mounted:
 			o.mounts = append(o.mounts, word)
 		case journal.Temporary:
@@ -218,49 +222,6 @@ func sortEntries(entries []journal.Entry) *owned {
 	}
 	return o
 }
-
-// container deletes a container, and tells whether it is gone. Nobody can begin to use it meanwhile.
-func (r *reclaim) container(c ownedContainer) bool {
-	unlock, err := journal.Lock(r.dir)
-	if err != nil {
-		r.stays("container "+c.id[:12], err)
-		return false
-	}
-	defer unlock()
-	used, err := journal.InUse(r.dir, journal.Used, r.claimed)
-	name := shortID(c.id)
-	if found, lookErr := r.store.Container(c.id); lookErr == nil && len(found.Names) > 0 {
-		name = found.Names[0] + " (" + name + ")"
-	}
-	if err == nil && used[c.id] {
-		r.found.Wait = append(r.found.Wait, "container "+name+", which another run works with")
-		return false
-	}
-	if err == nil {
-		err = r.store.DeleteContainer(c.id)
-	}
-	switch {
-	case err == nil:
-		r.gone("container", name)
-		return true
-	case errors.Is(err, storage.ErrContainerUnknown), errors.Is(err, storage.ErrNotAContainer):
-	default:
-		r.stays("container "+name, err)
-		return false
-	}
-	// Killed between the two, it has a layer and no record.
-	switch err := r.store.DeleteLayer(c.layer); {
-	case err == nil:
-		r.gone("container", shortID(c.layer))
-	case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUnknown):
-	default:
-		r.stays("layer "+shortID(c.layer), err)
-		return false
-	}
-	return true
-}
-
-func shortID(id string) string { return id[:min(len(id), 12)] }
 
 // endRuntime deletes the containers of an OCI runtime, and with them what it has outside of its directory: control groups.
 func (r *reclaim) endRuntime(words []string) {
@@ -280,43 +241,6 @@ func (r *reclaim) endRuntime(words []string) {
 		}
 		cancel()
 	}
-}
-
-// unmount takes the mounts of an image, or of a container that stays, out of the library's counts: they went with the run's mount
-// namespace. It tells whether that is done. The counts don't say whose the mounts are, so it isn't while somebody else may have
-// one.
-func (r *reclaim) unmount(id string) bool {
-	unlock, err := journal.Lock(r.dir)
-	if err != nil {
-		return false
-	}
-	defer unlock()
-	used, err := journal.InUse(r.dir, journal.Mounted, r.claimed)
-	if err != nil || used[id] {
-		return false
-	}
-	layers := []string{id}
-	if image, err := r.store.Image(id); err == nil {
-		layers = append(image.MappedTopLayers, image.TopLayer)
-	} else if container, err := r.store.Container(id); err == nil {
-		layers = []string{container.LayerID}
-	}
-	done := true
-	for _, layer := range layers {
-		counted, err := r.store.Mounted(layer)
-		if err != nil || counted == 0 {
-			continue // it is gone, or the mount was released
-		}
-		if journal.SeenMounted(r.store.Choice.Root, layer) {
-			done = false
-		} else if _, err := r.store.Unmount(layer, true); err != nil {
-			r.stays("mount of "+shortID(id), err)
-			done = false
-		} else {
-			r.gone("mount", "of "+shortID(id))
-		}
-	}
-	return done
 }
 
 // temporary deletes a file, or a directory with what is in it, and tells whether it is gone.
@@ -347,69 +271,6 @@ func (r *reclaim) temporary(path, run string) bool {
 	return true
 }
 
-// orphans deletes those layers that nobody refers to, and returns those that are too young for that.
-func (r *reclaim) orphans(ids []string) (young []string, err error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	used, err := r.usedLayers()
-	if err != nil {
-		return nil, fmt.Errorf("looking for layers that killed runs have left: %w", err)
-	}
-	for _, id := range slices.Backward(ids) { // children first
-		layer, err := r.store.Layer(id)
-		if err != nil || used[id] || layer.MountCount > 0 || slices.Contains(young, id) {
-			continue
-		}
-		if time.Since(layer.Created) < orphanAge {
-			young = append(young, id)
-			continue
-		}
-		switch err := r.store.DeleteLayer(id); {
-		case err == nil:
-			r.gone("layer", shortID(id))
-		case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
-			errors.Is(err, storage.ErrLayerUsedByContainer), errors.Is(err, storage.ErrLayerUnknown): // somebody was quicker
-		default:
-			r.stays("layer "+shortID(id), err)
-			young = append(young, id)
-		}
-	}
-	slices.Reverse(young)
-	return young, nil
-}
-
-// usedLayers returns the layers of images and containers.
-func (r *reclaim) usedLayers() (map[string]bool, error) {
-	images, err := r.store.Images()
-	if err != nil {
-		return nil, err
-	}
-	containers, err := r.store.Containers()
-	if err != nil {
-		return nil, err
-	}
-	var tops []string
-	for _, image := range images {
-		tops = append(append(tops, image.TopLayer), image.MappedTopLayers...)
-	}
-	for _, container := range containers {
-		tops = append(tops, container.LayerID)
-	}
-	used := map[string]bool{}
-	for _, id := range tops {
-		for id != "" && !used[id] {
-			used[id] = true
-			layer, err := r.store.Layer(id)
-			if err != nil {
-				break // the library's check tells of it
-			}
-			id = layer.Parent
-		}
-	}
-	return used, nil
-}
-
 // sweep removes what can't be journalled: directories that an opening store tries mounts in.
 func (r *reclaim) sweep() {
 	dirs, _ := filepath.Glob(filepath.Join(r.store.Choice.Root, "rlbuild-trial-*")) // the pattern is a good one, unless the root's name has brackets
@@ -419,24 +280,4 @@ func (r *reclaim) sweep() {
 			r.gone("temporary directory", dir)
 		}
 	}
-}
-
-// lost deletes the containers of runs whose journals are lost.
-func (r *reclaim) lost() error {
-	containers, err := r.store.Containers()
-	if err != nil {
-		return fmt.Errorf("looking for what killed runs have left: %w", err)
-	}
-	runs := map[string]bool{}
-	for _, c := range containers {
-		badge, _ := c.Flags[store.RunFlag].(string)
-		if badge == "" || !journal.Orphaned(badge, r.dir) {
-			continue
-		}
-		if r.container(ownedContainer{c.ID, c.LayerID}) {
-			runs[badge] = true
-		}
-	}
-	r.found.Runs += len(runs)
-	return nil
 }

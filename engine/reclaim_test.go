@@ -111,3 +111,30 @@ func TestOnlyOwnNamesAreDeleted(t *testing.T) {
 		}
 	}
 }
+
+// TestImagesWithoutName: one that a killed commit entered goes; one that was there before, is whole, or has got a name stays.
+func TestImagesWithoutName(t *testing.T) {
+	s := run(t, place(t), "vfs").options.Store
+	ids := map[string]string{}
+	for _, name := range []string{"unfinished", "whole", "named", "other"} {
+		var names []string
+		if name == "named" {
+			names = []string{"localhost/named:1"}
+		}
+		image, err := s.CreateImage("", names, "", "", nil)
+		check(t, err)
+		ids[name] = image.ID
+	}
+	deadRun(t, s, deadID, fmt.Sprintf("image %q", ids["unfinished"]), fmt.Sprintf("image %q", ids["whole"]), fmt.Sprintf("whole %q", ids["whole"]),
+		fmt.Sprintf("image %q", ids["named"]))
+	found, err := Reclaim(s, false)
+	check(t, err)
+	if got := found.Summary(); got != "1 image" {
+		t.Errorf("gone: %s", got)
+	}
+	for name, id := range ids {
+		if there := s.Exists(id); there != (name != "unfinished") {
+			t.Errorf("%s: %v", name, there)
+		}
+	}
+}

@@ -30,6 +30,8 @@ const (
 	Kept      Kind = "kept"      // ID: it doesn't any more
 	Used      Kind = "used"      // ID: somebody else's, which the run works with
 	Layer     Kind = "layer"     // ID: made for an image, which may not have come into being
+	Image     Kind = "image"     // ID: an image that is being entered into the store
+	Whole     Kind = "whole"     // ID: it has its name, and is there to stay
 	Mounted   Kind = "mounted"   // ID: an image, or a container that doesn't go with the run, which the run has mounted or had
 	Temporary Kind = "temporary" // PATH: a file, or a directory with all that is in it
 	Runtime   Kind = "runtime"   // PROGRAM, DIR: an OCI runtime, and where it keeps its state

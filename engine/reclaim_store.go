@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.podman.io/storage"
+
+	"github.com/rlbuild/rlbuild/engine/journal"
+	"github.com/rlbuild/rlbuild/engine/store"
+)
+
+// orphanAge is how old a layer that nobody refers to must be: before, a tool that found it in the store may be about to make
+// an image of it. The library's check of a store complains from then on.
+const orphanAge = 24 * time.Hour
+
+// container deletes a container, and tells whether it is gone. Nobody can begin to use it meanwhile.
+func (r *reclaim) container(c ownedContainer) bool {
+	unlock, err := journal.Lock(r.dir)
+	if err != nil {
+		r.stays("container "+c.id[:12], err)
+		return false
+	}
+	defer unlock()
+	used, err := journal.InUse(r.dir, journal.Used, r.claimed)
+	name := shortID(c.id)
+	if found, lookErr := r.store.Container(c.id); lookErr == nil && len(found.Names) > 0 {
+		name = found.Names[0] + " (" + name + ")"
+	}
+	if err == nil && used[c.id] {
+		r.found.Wait = append(r.found.Wait, "container "+name+", which another run works with")
+		return false
+	}
+	if err == nil {
+		err = r.store.DeleteContainer(c.id)
+	}
+	switch {
+	case err == nil:
+		r.gone("container", name)
+		return true
+	case errors.Is(err, storage.ErrContainerUnknown), errors.Is(err, storage.ErrNotAContainer):
+	default:
+		r.stays("container "+name, err)
+		return false
+	}
+	// Killed between the two, it has a layer and no record.
+	switch err := r.store.DeleteLayer(c.layer); {
+	case err == nil:
+		r.gone("container", shortID(c.layer))
+	case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUnknown):
+	default:
+		r.stays("layer "+shortID(c.layer), err)
+		return false
+	}
+	return true
+}
+
+// image deletes an image that didn't get its name, and tells whether that is done. Others may have made the same meanwhile.
+func (r *reclaim) image(id string) bool {
+	unlock, err := journal.Lock(r.dir)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	for _, kind := range []journal.Kind{journal.Used, journal.Image} {
+		if used, err := journal.InUse(r.dir, kind, r.claimed); err != nil || used[id] {
+			return false
+		}
+	}
+	image, err := r.store.Image(id)
+	if err != nil || len(image.Names) > 0 {
+		return true
+	}
+	switch _, err := r.store.DeleteImage(id, true); {
+	case err == nil:
+		r.gone("image", shortID(id))
+	case errors.Is(err, storage.ErrImageUsedByContainer), errors.Is(err, storage.ErrImageUnknown): // somebody was quicker
+	default:
+		r.stays("image "+shortID(id), err)
+		return false
+	}
+	return true
+}
+
+// unmount takes the mounts of an image, or of a container that stays, out of the library's counts: they went with the run's mount
+// namespace. It tells whether that is done. The counts don't say whose the mounts are, so it isn't while somebody else may have
+// one.
+func (r *reclaim) unmount(id string) bool {
+	unlock, err := journal.Lock(r.dir)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	used, err := journal.InUse(r.dir, journal.Mounted, r.claimed)
+	if err != nil || used[id] {
+		return false
+	}
+	layers := []string{id}
+	if image, err := r.store.Image(id); err == nil {
+		layers = append(image.MappedTopLayers, image.TopLayer)
+	} else if container, err := r.store.Container(id); err == nil {
+		layers = []string{container.LayerID}
+	}
+	done := true
+	for _, layer := range layers {
+		counted, err := r.store.Mounted(layer)
+		if err != nil || counted == 0 {
+			continue // it is gone, or the mount was released
+		}
+		if journal.SeenMounted(r.store.Choice.Root, layer) {
+			done = false
+		} else if _, err := r.store.Unmount(layer, true); err != nil {
+			r.stays("mount of "+shortID(id), err)
+			done = false
+		} else {
+			r.gone("mount", "of "+shortID(id))
+		}
+	}
+	return done
+}
+
+// orphans deletes those layers that nobody refers to, and returns those that are too young for that.
+func (r *reclaim) orphans(ids []string) (young []string, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	used, err := r.usedLayers()
+	if err != nil {
+		return nil, fmt.Errorf("looking for layers that killed runs have left: %w", err)
+	}
+	for _, id := range slices.Backward(ids) { // children first
+		layer, err := r.store.Layer(id)
+		if err != nil || used[id] || layer.MountCount > 0 || slices.Contains(young, id) {
+			continue
+		}
+		if time.Since(layer.Created) < orphanAge {
+			young = append(young, id)
+			continue
+		}
+		switch err := r.store.DeleteLayer(id); {
+		case err == nil:
+			r.gone("layer", shortID(id))
+		case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
+			errors.Is(err, storage.ErrLayerUsedByContainer), errors.Is(err, storage.ErrLayerUnknown): // somebody was quicker
+		default:
+			r.stays("layer "+shortID(id), err)
+			young = append(young, id)
+		}
+	}
+	slices.Reverse(young)
+	return young, nil
+}
+
+// usedLayers returns the layers of images and containers.
+func (r *reclaim) usedLayers() (map[string]bool, error) {
+	images, err := r.store.Images()
+	if err != nil {
+		return nil, err
+	}
+	containers, err := r.store.Containers()
+	if err != nil {
+		return nil, err
+	}
+	var tops []string
+	for _, image := range images {
+		tops = append(append(tops, image.TopLayer), image.MappedTopLayers...)
+	}
+	for _, container := range containers {
+		tops = append(tops, container.LayerID)
+	}
+	used := map[string]bool{}
+	for _, id := range tops {
+		for id != "" && !used[id] {
+			used[id] = true
+			layer, err := r.store.Layer(id)
+			if err != nil {
+				break // the library's check tells of it
+			}
+			id = layer.Parent
+		}
+	}
+	return used, nil
+}
+
+// lost deletes the containers of runs whose journals are lost.
+func (r *reclaim) lost() error {
+	containers, err := r.store.Containers()
+	if err != nil {
+		return fmt.Errorf("looking for what killed runs have left: %w", err)
+	}
+	runs := map[string]bool{}
+	for _, c := range containers {
+		badge, _ := c.Flags[store.RunFlag].(string)
+		if badge == "" || !journal.Orphaned(badge, r.dir) {
+			continue
+		}
+		if r.container(ownedContainer{c.ID, c.LayerID}) {
+			runs[badge] = true
+		}
+	}
+	r.found.Runs += len(runs)
+	return nil
+}
+
+func shortID(id string) string { return id[:min(len(id), 12)] }
