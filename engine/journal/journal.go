@@ -121,8 +121,8 @@ func (j *Journal) Note(kind Kind, words ...string) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.file == nil {
-		return nil
+	if j.file == nil { // a call of a library goes on that the run has given up
+		return fmt.Errorf("noting what this run owns: %w", fs.ErrClosed)
 	}
 	if _, err := j.file.Write(line(Entry{kind, words})); err != nil {
 		return fmt.Errorf("noting what this run owns: %w", err)

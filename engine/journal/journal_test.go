@@ -2,7 +2,9 @@ package journal
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -236,6 +238,9 @@ func TestUsedByTheLivingOnly(t *testing.T) {
 	}
 	check(t, j.End())
 	check(t, j.End())
+	if err := j.Note(Container, "c", "l"); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
 }
 
 func TestOrphaned(t *testing.T) {
