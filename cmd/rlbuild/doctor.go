@@ -41,8 +41,8 @@ func doctorCommand(std streams, f *flags) *cobra.Command {
   failed   what needs this can't run; in brackets if the script doesn't
   unknown  it couldn't be measured, or not by this user
 
-With SCRIPT, it counts what this script and its libraries need, as far as their text tells: steps, an OCI runtime, a private
-network, registries, commands of the host. Nothing of the script is run. Without, what any ordinary script needs.
+With SCRIPT, it counts what this script and its libraries need, as far as their text tells: steps, an OCI runtime, limits
+that take a cgroup, a private network, registries, commands of the host. Nothing of the script is run. Without, what any ordinary script needs.
 
 --json prints an object: "ok", "script", "needs" (a list of words), and "findings", each with "area", "name", "verdict", "found"
 and, if there is one, "cure" and the "need" without which it doesn't matter.

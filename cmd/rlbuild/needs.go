@@ -81,9 +81,26 @@ func (n *needs) settings(call script.Call) {
 	if runtime, _ := starlark.AsString(call.Kwargs["runtime"]); runtime != "" {
 		n.add(checkup.Runtime)
 	}
+	for _, name := range cgroupOptions {
+		if text, _ := starlark.AsString(call.Kwargs[name]); text != "" || isNumber(call.Kwargs[name]) {
+			n.add(checkup.Runtime) // nothing else keeps steps in a cgroup
+			n.add(checkup.Limits)
+		}
+	}
 	if network, _ := starlark.AsString(call.Kwargs["network"]); network == "private" {
 		n.add(checkup.PrivateNetwork)
 	}
+}
+
+// cgroupOptions are those that limit what steps use.
+var cgroupOptions = []string{
+	"memory", "memory_swap", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "cgroup_parent",
+}
+
+// isNumber reports whether a value is known and a number other than 0, which stands for no limit.
+func isNumber(value starlark.Value) bool {
+	n, ok := value.(starlark.Int)
+	return ok && n.Sign() != 0
 }
 
 // image takes the name of an image that a container or the store starts with.

@@ -19,6 +19,7 @@ const (
 	Always         Need = ""                // every script that builds something
 	Steps          Need = "steps"           // run
 	Runtime        Need = "runtime"         // steps in an OCI runtime
+	Limits         Need = "limits"          // steps that may use so much memory and time of processors
 	PrivateNetwork Need = "private network" // steps with a network of their own
 	Registries     Need = "registries"      // images that come from or go to a registry
 	Commands       Need = "commands"        // programs of the host that the script calls by name
