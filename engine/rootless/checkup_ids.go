@@ -82,11 +82,10 @@ func (me caller) setAside(kind string, s setAside, real []account) []checkup.Fin
 	for _, c := range mine {
 		words = append(words, c.String())
 	}
+	why, details := me.none(s)
 	switch {
-	case s.fault != "":
-		all = append(all, amiss(areaIDs, name, checkup.Limited, trouble.NoSubIDs, facts("detail", s.fault)))
-	case len(mine) == 0:
-		all = append(all, amiss(areaIDs, name, checkup.Limited, trouble.NoSubIDs, facts("detail", "has no range for "+me.name)))
+	case why != nil:
+		all = append(all, amiss(areaIDs, name, checkup.Limited, why, details))
 	case total < usual:
 		all = append(all, amiss(areaIDs, name, checkup.Limited, trouble.FewSubIDs, facts("count", strconv.Itoa(total))))
 	default:

@@ -95,9 +95,9 @@ func (p *plan) runHelpers(me caller, outside *outside) error {
 			continue
 		}
 		if p.reason == "" {
-			facts := trouble.Facts{"helper": helpers[i].name, "status": fmt.Sprint(status), "user": me.name, "detail": ""}
+			facts := trouble.Facts{"helper": helpers[i].name, "status": fmt.Sprint(status), "user": me.name, "detail": "it says nothing"}
 			if text := strings.Join(strings.Fields(printed), " "); text != "" {
-				facts["detail"] = ": " + text
+				facts["detail"] = text
 			}
 			p.because(trouble.HelperFailed, facts)
 		}

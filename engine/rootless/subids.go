@@ -91,6 +91,25 @@ type setAside struct {
 	claims []claim
 	bad    []int
 	fault  string // why there is nothing, as the rest of a sentence that begins with source
+	unread string // what to do if it couldn't be looked at at all
+}
+
+// none returns why the caller has nothing there, nil if there is something.
+func (me caller) none(s setAside) (*trouble.Trouble, trouble.Facts) {
+	detail := s.fault
+	if detail == "" && len(me.mine(s)) == 0 {
+		detail = "has no range for " + me.name
+		if len(s.bad) > 0 {
+			detail += ", and " + lineNumbers(s.bad) + " that can't be read"
+		}
+	}
+	switch {
+	case detail == "":
+		return nil, nil
+	case s.unread != "":
+		return trouble.SubIDsUnread, trouble.Facts{"file": s.source, "detail": detail, "command": s.unread}
+	}
+	return trouble.NoSubIDs, trouble.Facts{"file": s.source, "detail": detail, "command": me.cureOf(s)}
 }
 
 // owns reports whether a range is the caller's.
@@ -113,9 +132,6 @@ func (me caller) readSubIDs() (uids, gids setAside) {
 	return me.askSource(source), me.askSource(source, "-g")
 }
 
-// unreadable begins the fault of a file that is there.
-const unreadable = "can't be read"
-
 func readSubIDFile(path string) setAside {
 	text, err := os.ReadFile(path)
 	s := setAside{source: path}
@@ -123,7 +139,8 @@ func readSubIDFile(path string) setAside {
 	case errors.Is(err, fs.ErrNotExist):
 		s.fault = "doesn't exist"
 	case err != nil:
-		s.fault = unreadable + ": " + errors.Unwrap(err).Error()
+		s.fault = "can't be read: " + errors.Unwrap(err).Error()
+		s.unread = fmt.Sprintf("Run \"chmod 644 %s\" as root.", path)
 	}
 	s.claims, s.bad = parseClaims(string(text))
 	return s
@@ -140,11 +157,13 @@ func (me caller) askSource(source string, flags ...string) setAside {
 	s.claims = parseRanges(string(text))
 	switch exit := (*exec.ExitError)(nil); {
 	case errors.Is(err, exec.ErrNotFound):
-		s.fault = "can't be asked: getsubids isn't installed (Debian's package uidmap, Fedora's shadow-utils-subid)"
+		s.fault = "can't be asked: getsubids isn't installed"
+		s.unread = "Install it: Debian's package uidmap, Fedora's shadow-utils-subid."
 	case ctx.Err() != nil:
-		s.fault = "gives no answer"
+		s.fault, s.unread = "gives no answer", fmt.Sprintf("See that \"getsubids %s\" answers.", me.name)
 	case errors.As(err, &exit) && strings.TrimSpace(string(exit.Stderr)) != "":
 		s.fault = "gives nothing: " + strings.Join(strings.Fields(string(exit.Stderr)), " ")
+		s.unread = fmt.Sprintf("See that \"getsubids %s\" answers.", me.name)
 	case len(s.claims) == 0:
 		s.fault = "has no range for " + me.name
 	}
@@ -156,15 +175,8 @@ func (me caller) subIDs() (uids, gids []idRange, why *trouble.Trouble, facts tro
 	found := [2]setAside{}
 	found[0], found[1] = me.readSubIDs()
 	for _, s := range found {
-		detail := s.fault
-		if detail == "" && len(me.mine(s)) == 0 {
-			detail = "has no range for " + me.name
-			if len(s.bad) > 0 {
-				detail += ", and " + lineNumbers(s.bad) + " that can't be read"
-			}
-		}
-		if detail != "" {
-			return nil, nil, trouble.NoSubIDs, trouble.Facts{"file": s.source, "detail": detail, "command": me.cureOf(s)}
+		if why, facts := me.none(s); why != nil {
+			return nil, nil, why, facts
 		}
 	}
 	uids = usable(ranges(me.mine(found[0])), me.uid, me.uids)
@@ -219,11 +231,8 @@ func limit(maps []idRange) (end int) {
 
 // cureOf returns what gives the caller enough sub-IDs from s.
 func (me caller) cureOf(s setAside) string {
-	switch {
-	case s.source != subUIDFile && s.source != subGIDFile:
-		return fmt.Sprintf("Have a range set aside for %s by those who keep %s, or let that file say \"subid: files\".", me.name, s.source)
-	case strings.HasPrefix(s.fault, unreadable):
-		return fmt.Sprintf("Let everybody read it: \"chmod 644 %s\" as root.", s.source)
+	if s.source != subUIDFile && s.source != subGIDFile {
+		return fmt.Sprintf("Ask those who keep %s, or let that file say \"subid: files\".", s.source)
 	}
 	return me.addRanges()
 }

@@ -4,7 +4,7 @@ import "github.com/rlbuild/rlbuild/engine/failure"
 
 var machineTroubles = Group{"The machine", []*Trouble{
 	NamespacesOff, NamespacesOffUsers, NamespacesFull, MountNamespacesFull, NoNamespaces, InChroot, Filtered, AppArmor, Refused, NoSetFCap, NoMoreProcesses,
-	MountRefused, NoHelper, HelperNoSUID, HelperPowerless, NoNewPrivs, HelperFailed, RootNoSetID, NoSubIDs, SubIDsElsewhere, SubIDLine,
+	MountRefused, NoHelper, HelperNoSUID, HelperPowerless, NoNewPrivs, HelperFailed, RootNoSetID, NoSubIDs, SubIDsUnread, SubIDsElsewhere, SubIDLine,
 	FewSubIDs, SubIDsShared, SubIDsOfAccount, OneIDMapped, RuntimeDir, NoRuntimeDir, WroteBeside,
 }}
 
@@ -131,7 +131,7 @@ var (
 	HelperFailed = &Trouble{
 		Name: "helper-failed",
 		See:  "newuidmap: uid range [1-65537) -> [100000-165536) not allowed",
-		Why:  "running {helper}: exit status {status}{detail}",
+		Why:  "running {helper}: exit status {status}: {detail}",
 		Cure: "Check the ranges of {user} in /etc/subuid and /etc/subgid.",
 		Kind: failure.Machine,
 	}
@@ -145,8 +145,15 @@ var (
 	NoSubIDs = &Trouble{
 		Name: "no-sub-ids",
 		See:  `no subuid ranges found for user "alice" in /etc/subuid`,
-		Why:  "{file} {detail}",
-		Cure: "{command}",
+		Why:  "no sub-IDs are set aside: {file} {detail}",
+		Cure: "Have 65536 set aside, for users and for groups. {command}",
+		Kind: failure.Machine,
+	}
+	SubIDsUnread = &Trouble{
+		Name: "sub-ids-unread",
+		See:  "open /etc/subuid: permission denied",
+		Why:  "sub-IDs can't be looked up: {file} {detail}",
+		Cure: "See that the user can read where sub-IDs are, the files or what /etc/nsswitch.conf names. {command}",
 		Kind: failure.Machine,
 	}
 	SubIDsElsewhere = &Trouble{
@@ -178,7 +185,7 @@ var (
 		Name: "few-sub-ids",
 		See:  "potentially insufficient UIDs or GIDs available in user namespace",
 		Why:  "{user} has {count} IDs in {file}, and images expect 65536: those with files of higher owners, nobody (65534) for one, can't be unpacked",
-		Cure: "{command}",
+		Cure: "Have more set aside. {command}",
 		Kind: failure.Machine,
 	}
 	SubIDsShared = &Trouble{
