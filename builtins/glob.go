@@ -1,10 +1,14 @@
 package builtins
 
 import (
+	"errors"
+	"io/fs"
 	"path"
 	"path/filepath"
 
 	"go.starlark.net/starlark"
+
+	"github.com/rlbuild/rlbuild/engine"
 )
 
 var globVerb = &verb{
@@ -24,6 +28,12 @@ container: mount(ctr).glob(pattern).`,
 		}
 		names, err := c.session.host.Until(c.ctx()).Glob(pattern)
 		if err != nil {
+			var at *fs.PathError
+			if errors.As(err, &at) {
+				if e := engine.ExplainPath("glob", at.Path, true, err); e.Hint != "" {
+					return nil, e
+				}
+			}
 			return nil, c.wrong("pattern", "%w", err)
 		}
 		root := &pathValue{c.session, nil, "/", "/"}

@@ -9,6 +9,7 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 
+	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 )
@@ -239,14 +240,11 @@ func (p *pathValue) explain(verb string, err error) error {
 	if errors.As(err, &known) {
 		return known
 	}
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		err = at.Err
-	}
-	e := failure.New("path."+verb, p.host(), "%w", err)
+	e := engine.ExplainPath("path."+verb, p.host(), p.container == nil, err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && verb == "write":
 		e.Hint = "make the directory first: path.mkdir(parents = True)"
+	case e.Hint != "":
 	case errors.Is(err, fs.ErrPermission) && p.container == nil:
 		e.Hint = "inside the namespace you are root over your own files only, not over those of other users."
 	}

@@ -73,6 +73,9 @@ func (c *call) openInput(p *pathValue) (*os.File, error) {
 	}
 	file, err := files.OpenFile(p.name)
 	if err != nil {
+		if e := engine.ExplainPath(c.verb.name+": stdin:", p.host(), p.container == nil, err); e.Hint != "" {
+			return nil, e
+		}
 		e := c.wrong("stdin", "%w", err)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, e.WithHint("a path means the content of a file; text is given as a string.")

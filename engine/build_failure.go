@@ -65,6 +65,11 @@ func (b *build) explain(err error, result *Result, end ending) error {
 			break
 		}
 	}
+	if s, err := buildScene(step); err == nil && strings.HasPrefix(step, "RUN ") {
+		lines := slices.Clone(e.Output)
+		slices.Reverse(lines)
+		return s.printed(0, lines).because(e)
+	}
 	return e
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.podman.io/buildah/pkg/parse"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 )
 
@@ -182,6 +183,11 @@ func discover(root Source) (Source, error) {
 	for _, name := range []string{"Containerfile", "Dockerfile"} {
 		if at := (Source{Root: root.Root, Path: path.Join(root.Path, name)}); isThere(at) {
 			return at, nil
+		}
+	}
+	if root.Root == "/" { // a context that can't be read has neither, for a first look
+		if k := pathCause(root.Path, reach.Read|reach.Search, fs.ErrPermission); k != nil {
+			return Source{}, k.explain("context", root.Path, nil)
 		}
 	}
 	return Source{}, errors.New("the context has neither a Containerfile nor a Dockerfile")

@@ -90,7 +90,11 @@ func (c *Container) Copy(ctx context.Context, o CopyOptions) error {
 		return err
 	}
 	if err := c.copyAll(ctx, o); err != nil {
-		return explain(verb, fmt.Sprintf("%s to %s", what, o.Dest), err)
+		subject := fmt.Sprintf("%s to %s", what, o.Dest)
+		if k := o.cause(err); k != nil {
+			return k.explain(verb, subject, err)
+		}
+		return explain(verb, subject, err)
 	}
 	return nil
 }

@@ -33,6 +33,9 @@ func explain(op, subject string, err error) *failure.Error {
 			return s.of.Explain(op, subject, err, facts)
 		}
 	}
+	if k := unmappedID(text); k != nil {
+		return k.explain(op, subject, err)
+	}
 	e := &failure.Error{Op: op, Subject: subject, Err: errors.New(strip(text))}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -78,7 +81,7 @@ var signs = []sign{
 	}},
 	{of: trouble.NotListening, when: func(err error, _ string) bool { return errors.Is(err, syscall.ECONNREFUSED) }, facts: dialled},
 	{of: trouble.NoSuchHost, when: func(err error, _ string) bool { return errors.As(err, new(*net.DNSError)) }, facts: lookedUp},
-	{of: trouble.ImageIDs, when: contains("insufficient UIDs or GIDs")},
+	{of: trouble.ImageIDs, when: contains("insufficient UIDs or GIDs"), facts: imageOwner},
 	{of: trouble.AutoIDs, when: contains("not enough unused IDs in user namespace")},
 	{of: trouble.NoSpace, when: func(err error, _ string) bool { return errors.Is(err, syscall.ENOSPC) }},
 }

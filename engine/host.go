@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 )
 
 // HostOptions say how a command runs on the host, inside the namespaces.
@@ -52,6 +53,7 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 		killSince(before)
 	}
 	result, _, inputErr := streams.finish(title, argv)
+	result.look = func() (*scene, error) { return b.hostScene(o) }
 	switch {
 	case ctx.Err() != nil:
 		return nil, interrupted(ctx, title)
@@ -67,7 +69,7 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	case errors.As(err, &exit):
 		result.Code = exitCode(exit)
 	default:
-		return nil, notStarted(title, cmd, err)
+		return nil, b.notStarted(result, o, cmd, err)
 	}
 	return result, nil
 }
@@ -106,16 +108,22 @@ func (b *Builder) hostStreams(cmd *exec.Cmd, title string, o Process) (*streams,
 }
 
 // notStarted explains why a host command could not be started.
-func notStarted(title string, cmd *exec.Cmd, err error) error {
+func (b *Builder) notStarted(result *Result, o HostOptions, cmd *exec.Cmd, err error) error {
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return failure.New("", title, "no command %q in PATH", cmd.Args[0]).
-			WithHint("install it on this machine, or give its path.")
+		result.notRun = syscall.ENOENT
 	case errors.As(err, &path) && path.Op == "chdir":
-		return failure.New("", title, "working directory %s: %w", cmd.Dir, path.Err)
+		return ExplainPath("", result.Title+": working directory "+cmd.Dir, false, path.Err)
 	case errors.As(err, &path):
-		return failure.New("", title, "%s: %w", path.Path, path.Err)
+		// The kernel doesn't tell a directory that can't be entered from a program that can't be executed.
+		if k := pathCause(cmd.Dir, reach.Search, path.Err); k != nil {
+			return k.explain(result.Title+": working directory", cmd.Dir, err)
+		}
+		errors.As(path.Err, &result.notRun)
 	}
-	return failure.New("", title, "%w", fmt.Errorf("could not be started: %w", err))
+	if result.notRun == 0 {
+		return failure.New("", result.Title, "%w", fmt.Errorf("could not be started: %w", err))
+	}
+	return result.Err()
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 )
 
 // Mount is something that a step finds at a place in its root, which the image doesn't get: a BindMount, VolumeMount,
@@ -257,6 +258,9 @@ func (b *Builder) volumeTexts(texts []string) (absolute []string, err error) {
 			return nil, err
 		}
 		if _, err := os.Stat(v.Source); err != nil {
+			if k := pathCause(v.Source, reach.Read, err); k != nil {
+				return nil, k.explain("volume", strconv.Quote(text), err)
+			}
 			return nil, explain("volume", strconv.Quote(text), err)
 		}
 		parts := parse.SplitStringWithColonEscape(text)

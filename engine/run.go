@@ -58,14 +58,15 @@ type Result struct {
 
 	TimedOut bool // it was ended because its time was over
 
-	asked Process
-	why   *failure.Error // of a command that could not be executed
+	asked  Process
+	notRun syscall.Errno          // why the command could not be executed, 0 if it was
+	look   func() (*scene, error) // at where it failed
 }
 
 // Succeeded tells whether the command ended by itself with a status that means success.
 func (r *Result) Succeeded() bool {
 	switch {
-	case r.TimedOut || r.why != nil:
+	case r.TimedOut || r.notRun != 0:
 		return false
 	case len(r.asked.ValidExitCodes) == 0:
 		return r.Code == 0
@@ -73,29 +74,30 @@ func (r *Result) Succeeded() bool {
 	return slices.Contains(r.asked.ValidExitCodes, r.Code)
 }
 
-// Err returns nil for a command that succeeded, else an error with its argv, its status and its last lines.
+// Err returns nil for a command that succeeded, else an error with its argv, its status, its last lines and, if it can be found
+// out, why it failed and what to do. It looks for that now, where the command ran: call it before anything is changed there.
 func (r *Result) Err() error {
 	if r.Succeeded() {
 		return nil
 	}
-	if r.why != nil {
-		return r.why
+	if r.notRun != 0 {
+		return r.explain(failure.New("", r.Title, "%q could not be executed: %w", r.Argv[0], r.notRun))
 	}
 	e := failure.New("", r.Title, "exited with status %d", r.Code)
 	if valid := r.asked.ValidExitCodes; len(valid) > 0 {
 		e.Err = fmt.Errorf("exited with status %d, which is none of the valid ones: %s", r.Code,
 			strings.Trim(strings.ReplaceAll(fmt.Sprint(valid), " ", ", "), "[]"))
 	}
-	if r.TimedOut {
-		e.Err = fmt.Errorf("was stopped: it had not ended after %v", r.asked.Timeout)
-		e.Hint = "a longer timeout lets it go on; without one there is no limit."
-	} else if r.Code > 128 && r.Code <= 128+64 {
-		e.Err = fmt.Errorf("exited with status %d (signal %d ended it)", r.Code, r.Code-128)
-	}
 	if e.Output = r.Stderr.Tail(quotedLines); len(e.Output) == 0 {
 		e.Output = r.Stdout.Tail(quotedLines)
 	}
-	return e
+	if r.TimedOut {
+		e.Err = fmt.Errorf("was stopped: it had not ended after %v", r.asked.Timeout)
+		return e.WithHint("a longer timeout lets it go on; without one there is no limit.")
+	} else if r.Code > 128 && r.Code <= 128+64 {
+		e.Err = fmt.Errorf("exited with status %d (signal %d ended it)", r.Code, r.Code-128)
+	}
+	return r.explain(e)
 }
 
 // Run runs a command in the container and waits for it. A command that fails is a Result, not an error; an error means
@@ -118,8 +120,11 @@ func (c *Container) Run(ctx context.Context, o RunOptions) (*Result, error) {
 		run = c.runSandboxed
 	}
 	result, err := run(ctx, way, title, argv, o)
-	if err == nil && o.AddHistory && result.Err() == nil {
-		c.noteStep(o)
+	if err == nil {
+		result.look = func() (*scene, error) { return c.stepScene(way, o) }
+		if o.AddHistory && result.Succeeded() {
+			c.noteStep(o)
+		}
 	}
 	return result, errors.Join(err, way.close())
 }
@@ -151,25 +156,21 @@ func (r *Result) ended(asked Process, late bool, code int) *Result {
 	return r
 }
 
-// notRun explains why a command could not be run in a container. A command that isn't there is a result, as it is for a
-// shell: 127 for one that isn't found, 126 for one that can't be executed.
-func notRun(argv []string, result *Result, err error) (*Result, error) {
-	text := err.Error()
-	switch {
-	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+// notRun is the end of a command that could not be run in a container. One that isn't there or can't be executed is a result,
+// as it is for a shell: 127 for one that isn't found, 126 for the other. Why, the files say: see Result.Err.
+func notRun(result *Result, err error) (*Result, error) {
+	result.notRun = notRunErrno(err)
+	switch result.notRun {
+	case 0:
+		e := explain("", result.Title, err)
+		e.Output = result.Stderr.Tail(quotedLines)
+		return nil, e
+	case syscall.ENOENT:
 		result.Code = 127
-		result.why = failure.New("", result.Title, "the container has no command %q", argv[0]).
-			WithHint("install it in the container, or give its path; an image without a shell can only run what it holds.")
-		return result, nil
-	case strings.Contains(text, "permission denied"):
+	default:
 		result.Code = 126
-		result.why = failure.New("", result.Title, "%q is not executable in the container", argv[0]).
-			WithHint("check its permissions: path.chmod(0o755)")
-		return result, nil
 	}
-	e := explain("", result.Title, err)
-	e.Output = result.Stderr.Tail(quotedLines)
-	return nil, e
+	return result, nil
 }
 
 func exitCode(exit *exec.ExitError) int {

@@ -84,7 +84,7 @@ func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string
 		return nil, explain("", title, inputErr)
 	}
 	if end.reason != "" {
-		return notRun(argv, result, errors.New(end.reason))
+		return notRun(result, errors.New(end.reason))
 	}
 	result.ended(o.Process, late, 0)
 	var exit *exec.ExitError
@@ -96,7 +96,7 @@ func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string
 			result.Code = 128 + int(end.signal)
 		}
 	default:
-		return notRun(argv, result, err)
+		return notRun(result, err)
 	}
 	return result, nil
 }

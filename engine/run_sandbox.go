@@ -77,7 +77,7 @@ func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string
 	case err == nil:
 		result.ended(o.Process, late, statusOf(state))
 	case errors.As(err, &failed) && failed.Program:
-		return notRun(argv, result, err)
+		return notRun(result, err)
 	default:
 		return nil, explain("", title, err)
 	}

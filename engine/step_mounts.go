@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
@@ -74,6 +75,11 @@ func (c *Container) prepareMounts(ctx context.Context, way *Isolation, o RunOpti
 			return m, err
 		}
 		if err := mount.prepare(ctx, m); err != nil {
+			if at, ok := hostMount(mount, workDir); ok {
+				if k := pathCause(at.source, reach.Read, err); k != nil {
+					return m, k.explain("mounting", at.target, err)
+				}
+			}
 			return m, explain("mounting", firstOf(mount.target(), "a secret"), err)
 		}
 	}

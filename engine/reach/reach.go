@@ -115,7 +115,7 @@ func (o *Obstacle) Error() string {
 		return o.Path + " is on a file system that is mounted read-only"
 	case o.Unmapped:
 		return fmt.Sprintf("%s (mode %04o) belongs to %s that isn't mapped in the user namespace, so not even its root may pass",
-			o.Path, o.Mode.Perm(), o.who())
+			o.Path, o.Mode.Perm(), o.Who())
 	}
 	return fmt.Sprintf("%s: %v", o.Path, o.Errno)
 }
@@ -123,8 +123,8 @@ func (o *Obstacle) Error() string {
 // Unwrap returns what the kernel answered.
 func (o *Obstacle) Unwrap() error { return o.Errno }
 
-// who names the kind of ID that isn't mapped.
-func (o *Obstacle) who() string {
+// Who names the kind of ID that isn't mapped: "a user", "a group", or both.
+func (o *Obstacle) Who() string {
 	user, group := o.UID == overflow("uid"), o.GID == overflow("gid")
 	switch {
 	case user && group:

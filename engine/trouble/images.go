@@ -33,7 +33,7 @@ var (
 		Name: "image-ids",
 		See:  "potentially insufficient UIDs or GIDs available in user namespace",
 		Why:  "the image holds files of owners that aren't mapped here: {detail}",
-		Cure: "Give your user more sub-IDs in /etc/subuid and /etc/subgid; rlbuild doctor shows what you have.",
+		Cure: "Give your user more sub-IDs in /etc/subuid and /etc/subgid{more}; rlbuild doctor shows what you have.",
 	}
 	AutoIDs = &Trouble{
 		Name: "auto-ids",

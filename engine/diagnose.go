@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/moby/sys/userns"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
+	"github.com/rlbuild/rlbuild/engine/trouble"
+)
+
+// cause is a known trouble with the facts of a case. What finds one looks at files and at the kernel's state; what a command
+// printed only says where to look. Without facts there is no cause: a wrong guess is worse than none.
+type cause struct {
+	of    *trouble.Trouble
+	facts trouble.Facts
+}
+
+// because adds the cause, if there is one, to what is known of a failure.
+func (k *cause) because(e *failure.Error) *failure.Error {
+	if k != nil {
+		e.Err = fmt.Errorf("%w: %w", e.Err, k.of.Reason(nil, k.facts))
+		e.Hint = k.of.Hint(k.facts)
+	}
+	return e
+}
+
+// explain returns the error of what can't be done for this cause.
+func (k *cause) explain(op, subject string, err error) *failure.Error {
+	return k.of.Explain(op, subject, err, k.facts)
+}
+
+// The places that commands run in, as messages name them.
+const (
+	inTheContainer = "the container"
+	onThisMachine  = "this machine"
+)
+
+// scene is where a command failed, for who has to explain that. It is looked at only when the failure is shown.
+type scene struct {
+	place string
+	files *rootfs.FS // the tree that the command ran in; what was mounted there for it alone is gone; nil if all is gone
+	dir   string     // working directory in there
+	env   []string
+	shell bool     // the command is a line for the shell argv[0]
+	words []string // of the command, for a first look only: no quotes are undone
+
+	user         sandbox.User // whom it ran as, by the IDs it sees
+	files2user   func(sandbox.User) sandbox.User
+	keepsGroups  bool
+	capabilities []string // that it was given; of no use for another user than root
+	network      string
+	devices      []string // it was shown
+	mounts       []sceneMount
+	uids, gids   []idRange // that are mapped where it ran
+	userNS       bool      // capabilities count inside of a user namespace only
+
+	close func()
+}
+
+// sceneMount is something of the host's that a step was shown.
+type sceneMount struct {
+	source, target   string // absolute
+	readOnly, noExec bool
+}
+
+// stepScene looks at where a step failed.
+func (c *Container) stepScene(way *stepWay, o RunOptions) (*scene, error) {
+	if _, err := c.Mount(); err != nil {
+		return nil, err
+	}
+	user, err := sandbox.LookupUser(c.files, firstOf(o.User, c.builder.User()))
+	if err != nil {
+		return nil, err
+	}
+	groups, keep, err := c.groups(c.files, o.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	user.Groups = append(user.Groups, groups...)
+	capabilities, err := way.capabilities()
+	if err != nil {
+		return nil, err
+	}
+	s := &scene{
+		place: inTheContainer, files: c.files, dir: path.Join("/", firstOf(o.Workdir, c.builder.WorkDir(), "/")),
+		env: c.stepEnvironment(o.Env, "", user.Home), shell: len(o.Args) == 0, words: wordsOf(o.Process),
+		user: user, keepsGroups: keep, capabilities: capabilities, network: way.network(), devices: way.asked.Device,
+		userNS: userns.RunningInUserNS(), close: func() {},
+	}
+	s.files2user = c.ownerOutside
+	if s.uids, s.gids, err = c.mappedIDs(); err != nil {
+		return nil, err
+	}
+	mounts, err := c.mountsOf(o, s.dir)
+	for _, mount := range mounts {
+		if m, ok := hostMount(mount, s.dir); ok {
+			s.mounts = append(s.mounts, m)
+		}
+	}
+	return s, err
+}
+
+// hostMount describes a mount whose source is the host's.
+func hostMount(mount Mount, workDir string) (sceneMount, bool) {
+	switch m := mount.(type) {
+	case *BindMount:
+		at := m.Source
+		if at.Container == nil && at.Image == "" && firstOf(at.Root, "/") == "/" {
+			noExec := m.Flags.NoExec != nil && *m.Flags.NoExec
+			return sceneMount{path.Join("/", at.Path), inStep(workDir, m.Target), m.Flags.ReadOnly, noExec}, true
+		}
+	case *VolumeMount:
+		noExec := m.Flags.NoExec != nil && *m.Flags.NoExec
+		return sceneMount{m.Source, inStep(workDir, m.Target), m.Flags.ReadOnly, noExec}, true
+	}
+	return sceneMount{}, false
+}
+
+// hostScene looks at where a command of the host failed.
+func (b *Builder) hostScene(o HostOptions) (*scene, error) {
+	files, err := rootfs.Open("/")
+	if err != nil {
+		return nil, err
+	}
+	s := &scene{
+		place: onThisMachine, files: files, dir: firstOf(o.Dir, b.options.Dir), env: slices.Concat(b.options.Env, o.Env),
+		shell: len(o.Args) == 0, words: wordsOf(o.Process), keepsGroups: true, network: networkHost,
+		userNS: userns.RunningInUserNS(), close: func() { files.Close() },
+	}
+	s.files2user = func(u sandbox.User) sandbox.User { return u }
+	s.uids, s.gids, err = ownIDs()
+	return s, err
+}
+
+// buildScene is where an instruction of build() failed: the container is gone, and whom the instruction ran as isn't known.
+func buildScene(instruction string) (*scene, error) {
+	s := &scene{
+		place: inTheContainer, words: strings.Fields(instruction), user: sandbox.User{UID: 1}, userNS: userns.RunningInUserNS(),
+		close: func() {},
+	}
+	var err error
+	s.uids, s.gids, err = ownIDs()
+	return s, err
+}
+
+// wordsOf returns the words of a command, for a look at what it was about.
+func wordsOf(p Process) []string {
+	if len(p.Args) > 0 {
+		return p.Args
+	}
+	return strings.FieldsFunc(p.Shell, func(r rune) bool { return strings.ContainsRune(" \t\n;&|()<>\"'`", r) })
+}
+
+// has tells whether the command could use a capability, as far as its user namespace goes. Host commands have all.
+func (s *scene) has(capability string) bool {
+	return s.user.UID == 0 && (s.place == onThisMachine || slices.Contains(s.capabilities, capability))
+}
+
+// explain adds to the error of a failed command why it failed, if that is known.
+func (r *Result) explain(e *failure.Error) *failure.Error {
+	if r.look == nil {
+		return e
+	}
+	s, err := r.look()
+	if err != nil {
+		return e
+	}
+	defer s.close()
+	if r.notRun != 0 {
+		if k := s.notRun(r.Argv, r.notRun); k != nil {
+			found := k.explain("", r.Title, e.Err)
+			found.Output = e.Output
+			return found
+		}
+		return e
+	}
+	return s.printed(r.Code, r.lastLines()).because(e)
+}
+
+// The most that is looked at of what a command printed.
+const (
+	lookedLines = 8
+	lookedBytes = 500 // of a line
+)
+
+// lastLines returns the last lines of both streams, the very last first, and standard error's before the other's.
+func (r *Result) lastLines() []string {
+	var lines []string
+	for _, stream := range [][]string{r.Stderr.Tail(lookedLines), r.Stdout.Tail(lookedLines)} {
+		for _, line := range slices.Backward(stream) {
+			lines = append(lines, line[:min(len(line), lookedBytes)])
+		}
+	}
+	return lines
+}
+
+// printed says what the last lines of a command lead to, nil if that explains nothing.
+func (s *scene) printed(code int, lines []string) *cause {
+	for _, line := range lines {
+		for _, look := range []func(string) *cause{
+			func(line string) *cause { return s.namesProgram(code, line) },
+			func(line string) *cause { return s.refused(line, lines) },
+			s.refusedID, s.refusedPath, s.noSpace,
+		} {
+			if k := look(line); k != nil {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
+// setting reads a setting of the kernel, "net/ipv4/ping_group_range", as its words.
+func setting(name string) []string {
+	text, err := os.ReadFile("/proc/sys/" + name)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(text))
+}
+
+// notRunErrno is why a command could not be executed, by the error of whoever tried; 0 if it failed before it came to that.
+func notRunErrno(err error) syscall.Errno {
+	var failed *sandbox.Error
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+		return syscall.ENOENT
+	case strings.Contains(text, "permission denied"), strings.Contains(text, "is a directory"):
+		return syscall.EACCES
+	case strings.Contains(text, "exec format error"):
+		return syscall.ENOEXEC
+	}
+	return 0
+}

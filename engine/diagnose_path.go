@@ -1,0 +1,266 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
+	"github.com/rlbuild/rlbuild/engine/trouble"
+)
+
+// pathCause says which component of a path of the host refuses this process, for an operation that failed with err; nil if
+// that says no more than err.
+func pathCause(name string, want uint32, err error) *cause {
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	o := reach.Find(name, want)
+	switch {
+	case o == nil:
+		return nil
+	case o.Unmapped:
+		return &cause{trouble.UnmappedOwner, trouble.Facts{
+			"path": o.Path, "mode": fmt.Sprintf("%04o", o.Mode.Perm()), "owner": unmappedOwner(o)}}
+	case o.Dangling != "":
+		return &cause{trouble.DanglingLink, trouble.Facts{"path": o.Path, "target": o.Dangling}}
+	case o.Missing && o.Path != filepath.Clean(name):
+		return &cause{trouble.MissingPath, trouble.Facts{"path": o.Path}}
+	}
+	return nil
+}
+
+// unmappedOwner says whom a component belongs to, as the beginning of "mapped in the user namespace".
+func unmappedOwner(o *reach.Obstacle) string {
+	if who := o.Who(); !strings.Contains(who, " and ") {
+		return who + " that isn't"
+	}
+	return "a user and a group that aren't"
+}
+
+// ExplainPath returns the error of an operation on a path of the host, or of a container if onHost is false.
+func ExplainPath(op, name string, onHost bool, err error) *failure.Error {
+	if onHost {
+		if k := pathCause(name, reach.Read, err); k != nil {
+			return k.explain(op, name, err)
+		}
+	}
+	if k := unmappedID(err.Error()); k != nil {
+		return k.explain(op, name, err)
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return failure.New(op, name, "%w", err)
+}
+
+// cause says what keeps this process from the host's files that were to be copied.
+func (o *CopyOptions) cause(err error) *cause {
+	if o.From != nil || o.root() != "/" || o.Context != nil && o.Context.Root != "/" {
+		return nil
+	}
+	var at *fs.PathError
+	if o.Context == nil && errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {
+		if k := pathCause(at.Path, reach.Read, err); k != nil {
+			return k
+		}
+	}
+	for _, s := range o.Sources {
+		if s.URL != "" {
+			continue
+		}
+		name := s.Path
+		if o.Context != nil && !path.IsAbs(name) {
+			name = path.Join("/", o.Context.Path, name)
+		}
+		want := uint32(reach.Read)
+		if before, _, wild := strings.Cut(name, "*"); wild { // what nothing matches may lie in a directory that can't be read
+			name, want = path.Dir(before+"x"), reach.Read|reach.Search
+		}
+		if k := pathCause(name, want, err); k != nil {
+			return k
+		}
+	}
+	return nil
+}
+
+// mountAt returns the mount of the host's that a step's file is in, the innermost one, or nil.
+func (s *scene) mountAt(name string) (found *sceneMount) {
+	for i, m := range s.mounts {
+		if (name == m.target || strings.HasPrefix(name, strings.TrimSuffix(m.target, "/")+"/")) && (found == nil || len(m.target) > len(found.target)) {
+			found = &s.mounts[i]
+		}
+	}
+	return found
+}
+
+// outside returns the host's path of a step's file in the mount.
+func (m *sceneMount) outside(name string) string {
+	return filepath.Join(m.source, strings.TrimPrefix(name, m.target))
+}
+
+// refusal matches a line that says that a file is closed or can't be written.
+var refusal = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\b(?:permission denied|EACCES|(read-only file system|EROFS))\b`)
+})
+
+// named matches what may be a path in a line.
+var named = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^\s:'"‘’“”(),;=\[\]]+`) })
+
+// refusedPath says why a path that a line is about is closed to the command. It knows of the host's files alone: what an image
+// allows whom is the image's own affair.
+func (s *scene) refusedPath(line string) *cause {
+	m := refusal().FindStringSubmatch(line)
+	if m == nil {
+		return nil
+	}
+	for _, word := range named().FindAllString(line, -1) {
+		name := word
+		if !path.IsAbs(name) {
+			if name = path.Join("/", s.dir, word); !strings.Contains(word, "/") && !strings.Contains(line, word+":") && !strings.Contains(line, word+"'") {
+				continue
+			}
+		}
+		name = path.Clean(name)
+		mount := s.mountAt(name)
+		switch {
+		case s.place == onThisMachine:
+			if k := s.hostRefused(name); k != nil && m[1] == "" {
+				return k
+			}
+		case mount == nil:
+		case m[1] != "":
+			if mount.readOnly {
+				return &cause{trouble.ReadOnlyMount, trouble.Facts{"path": name, "target": mount.target}}
+			}
+		default:
+			if k := s.stepRefused(mount, name); k != nil {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
+// hostRefused says what keeps a host command, which may do what this process may, from a path.
+func (s *scene) hostRefused(name string) *cause {
+	if k := pathCause(name, reach.Read, fs.ErrPermission); k != nil && k.of == trouble.UnmappedOwner {
+		return k
+	}
+	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	// It was to be made.
+	if k := pathCause(path.Dir(name), reach.Write|reach.Search, fs.ErrPermission); k != nil && k.of == trouble.UnmappedOwner {
+		return k
+	}
+	return nil
+}
+
+// stepRefused says which component of a path in a mount of the host's refuses the step's user. What is above the mount's
+// source doesn't count: the step doesn't go that way.
+func (s *scene) stepRefused(m *sceneMount, name string) *cause {
+	rest := strings.FieldsFunc(strings.TrimPrefix(name, m.target), func(r rune) bool { return r == '/' })
+	at := m.source
+	for i := 0; ; i++ {
+		info, err := os.Stat(at)
+		if err != nil {
+			return nil // missing, or behind what was looked at before
+		}
+		want, last := []uint32{unix.X_OK}, i == len(rest)
+		if last {
+			if want = []uint32{unix.R_OK, unix.W_OK}; info.IsDir() {
+				want = []uint32{unix.R_OK, unix.X_OK, unix.W_OK}
+			}
+		} else if _, err := os.Lstat(filepath.Join(at, rest[i])); errors.Is(err, fs.ErrNotExist) {
+			want, last = []uint32{unix.X_OK, unix.W_OK}, true // it was to be made
+		}
+		for _, bit := range want {
+			if k := s.stepMay(at, info, bit); k != nil {
+				k.facts["path"] = filepath.Join(m.target, strings.TrimPrefix(at, m.source))
+				if k.facts["path"] != at {
+					k.facts["path"] += " (" + at + ")"
+				}
+				return k
+			}
+		}
+		if last {
+			return nil
+		}
+		at = filepath.Join(at, rest[i])
+	}
+}
+
+// stepMay says why a step's user may not do to a file of the host's what bit is for, nil if he may.
+func (s *scene) stepMay(at string, info fs.FileInfo, bit uint32) *cause {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	file := rootfs.Info{Mode: info.Mode(), UID: int(st.Uid), GID: int(st.Gid)}
+	user := s.files2user(s.user)
+	if allowed(file, user, bit) {
+		return nil
+	}
+	facts := trouble.Facts{"mode": fmt.Sprintf("%04o", file.Bits())}
+	refused := reach.Find(at, bit)
+	shared := st.Gid == uint32(overflowID("gid")) && file.Bits()>>3&bit == bit && slices.Contains(ownGroups(), overflowID("gid"))
+	switch {
+	case refused != nil && refused.Unmapped && refused.Path == filepath.Clean(at):
+		facts["owner"] = unmappedOwner(refused)
+		return &cause{trouble.UnmappedOwner, facts}
+	case refused != nil:
+		return nil
+	case shared && !s.keepsGroups:
+		return &cause{trouble.LostGroup, facts}
+	case s.user.UID == 0 && s.has("CAP_DAC_OVERRIDE"):
+		return nil // root may: it was something else
+	}
+	facts["owner"] = "you"
+	if file.UID != 0 {
+		facts["owner"] = fmt.Sprintf("user %d", file.UID)
+	}
+	facts["user"] = fmt.Sprintf("user %d", s.user.UID)
+	return &cause{trouble.StepUser, facts}
+}
+
+// allowed tells whether the permission bits let a user, who isn't root, do what bit is for.
+func allowed(file rootfs.Info, user sandbox.User, bit uint32) bool {
+	bits := file.Bits()
+	switch {
+	case uint32(file.UID) == user.UID:
+		bits >>= 6
+	case uint32(file.GID) == user.GID, slices.Contains(user.Groups, uint32(file.GID)):
+		bits >>= 3
+	}
+	return bits&bit == bit
+}
+
+// overflowID is the ID that all those show as that aren't mapped.
+func overflowID(kind string) int {
+	id := 65534
+	if words := setting("kernel/overflow" + kind); len(words) == 1 {
+		_, _ = fmt.Sscan(words[0], &id) // the kernel's own number
+	}
+	return id
+}
+
+// ownGroups are this process's supplementary groups.
+func ownGroups() []int {
+	groups, _ := unix.Getgroups()
+	return groups
+}

@@ -1,0 +1,275 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/trouble"
+)
+
+// notRun says why argv could not be executed, nil if the files don't tell.
+func (s *scene) notRun(argv []string, errno syscall.Errno) *cause {
+	k := s.program(argv[0], errno)
+	if k != nil && k.of == trouble.NoCommand && s.shell {
+		return &cause{trouble.NoShell, trouble.Facts{"shell": argv[0]}}
+	}
+	return k
+}
+
+// programLine matches what shells, env(1) and runc print of a program that they can't execute.
+var programLine = sync.OnceValue(func() *regexp.Regexp {
+	const why = `(?i:not found|command not found|no such file or directory|permission denied|is a directory|exec format error|` +
+		`cannot execute.*|bad interpreter.*)`
+	return regexp.MustCompile(`^(?:exec (?P<exec>/\S+)|(?:\S*(?:sh|bash|env): )(?:line )?(?:\d+: )?(?:exec: |can't execute |cannot execute )?` +
+		`['"‘]?(?P<named>[^\s:'"’]+)['"’]?(?:: exec)?): ` + why + `$`)
+})
+
+// elfLine matches what a shell prints of a program for another machine, which it takes for a script of its own.
+var elfLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(/\S+): (?:line )?\d+: `) })
+
+// namesProgram says why a program can't be executed that a line is about.
+func (s *scene) namesProgram(code int, line string) *cause {
+	if s.files == nil {
+		return nil
+	}
+	if m := programLine().FindStringSubmatch(line); m != nil && (code == 126 || code == 127 || m[1] != "") {
+		errno := syscall.Errno(0)
+		if strings.HasSuffix(line, "exec format error") {
+			errno = unix.ENOEXEC
+		}
+		name := firstOf(m[1], m[2])
+		k := s.program(name, errno)
+		if k != nil && (k.of == trouble.NoCommand || k.of == trouble.NoHostCommand) {
+			// Perhaps env(1) says so, and a script named the command.
+			if by := s.program(s.words[0], 0); by != nil && by.facts["interpreter"] == name {
+				return by
+			}
+		}
+		return k
+	}
+	if m := elfLine().FindStringSubmatch(line); m != nil {
+		if k := s.program(m[1], 0); k != nil && k.of == trouble.ForeignProgram {
+			return k
+		}
+	}
+	return nil
+}
+
+// program says why a program can't be executed, nil if nothing keeps it. errno is what the kernel said, 0 if that isn't known.
+func (s *scene) program(name string, errno syscall.Errno) *cause {
+	file, info := s.find(name)
+	facts := trouble.Facts{"command": name, "place": s.place, "where": "in the container", "path": "", "missing": fmt.Sprintf("file %q", name)}
+	if s.place == onThisMachine {
+		facts["where"] = "on this machine"
+	}
+	switch {
+	case file == "":
+		if !strings.Contains(name, "/") {
+			facts["path"] = fmt.Sprintf(" (PATH is %q)", s.searchPath())
+			facts["missing"] = fmt.Sprintf("command %q in PATH", name)
+		}
+		if s.place != onThisMachine {
+			return &cause{trouble.NoCommand, facts}
+		}
+		if k := s.hostRefused(path.Join("/", s.dir, name)); k != nil && !path.IsAbs(name) && facts["path"] == "" {
+			return k
+		} else if k := s.hostRefused(name); k != nil && path.IsAbs(name) {
+			return k
+		}
+		return &cause{trouble.NoHostCommand, facts}
+	case info.Mode.IsDir():
+		facts["detail"] = "it is a directory"
+		return &cause{trouble.NoProgram, facts}
+	case info.Mode&0o111 == 0:
+		facts["detail"] = fmt.Sprintf("the mode of %s is %04o", file, info.Bits())
+		return &cause{trouble.NotExecutable, facts}
+	}
+	if k := s.closed(name, file); k != nil {
+		return k
+	}
+	if at := s.noExec(file); at != "" {
+		facts["path"] = at
+		return &cause{trouble.NoExecMount, facts}
+	}
+	return s.content(file, errno, 0)
+}
+
+// find returns where a program is, one that may be executed rather than another; "" if it is nowhere.
+func (s *scene) find(name string) (file string, info rootfs.Info) {
+	candidates := []string{path.Join("/", s.dir, name)}
+	if path.IsAbs(name) {
+		candidates[0] = path.Clean(name)
+	} else if !strings.Contains(name, "/") {
+		candidates = nil
+		for _, dir := range filepath.SplitList(s.searchPath()) {
+			if !path.IsAbs(dir) {
+				dir = path.Join("/", s.dir, dir)
+			}
+			candidates = append(candidates, path.Join(dir, name))
+		}
+	}
+	for _, candidate := range candidates {
+		at, err := s.stat(candidate)
+		if err != nil || at.Mode.IsDir() && len(candidates) > 1 {
+			continue
+		}
+		if at.Mode&0o111 != 0 && !at.Mode.IsDir() {
+			return candidate, at
+		}
+		if file == "" {
+			file, info = candidate, at
+		}
+	}
+	return file, info
+}
+
+func (s *scene) searchPath() string {
+	if at := value(s.env, "PATH"); at != nil {
+		return strings.TrimPrefix(*at, "PATH=")
+	}
+	return ""
+}
+
+// stat describes a file that the command saw, also one in a mount of the host's.
+func (s *scene) stat(name string) (rootfs.Info, error) {
+	files, name, done, err := s.tree(name)
+	if err != nil {
+		return rootfs.Info{}, err
+	}
+	defer done()
+	return files.Stat(name)
+}
+
+// tree returns the tree that the command found a file in, and its name there.
+func (s *scene) tree(name string) (files *rootfs.FS, inside string, done func(), err error) {
+	if m := s.mountAt(name); m != nil {
+		root, err := rootfs.Open("/")
+		if err != nil {
+			return nil, "", nil, err
+		}
+		return root, m.outside(name), func() { root.Close() }, nil
+	}
+	return s.files, name, func() {}, nil
+}
+
+// closed says which directory keeps the command's user from a program. Root may pass everywhere.
+func (s *scene) closed(name, file string) *cause {
+	if s.user.UID == 0 || s.mountAt(file) != nil {
+		return nil
+	}
+	inside, err := s.files.Resolve(file)
+	if err != nil {
+		return nil
+	}
+	user := s.files2user(s.user)
+	for dir := path.Dir(path.Join("/", inside)); ; dir = path.Dir(dir) {
+		info, err := s.files.Stat(dir)
+		if err != nil {
+			return nil
+		}
+		if !allowed(info, user, unix.X_OK) {
+			return &cause{trouble.ClosedDirectory, trouble.Facts{"command": name, "path": dir, "mode": fmt.Sprintf("%04o", info.Bits()),
+				"owner": fmt.Sprintf("%d:%d", info.UID, info.GID), "user": fmt.Sprint(s.user.UID)}}
+		}
+		if dir == "/" {
+			return nil
+		}
+	}
+}
+
+// noExec returns where the mount is that a file can't be executed for, or "".
+func (s *scene) noExec(file string) string {
+	at, shown := file, ""
+	if m := s.mountAt(file); m != nil {
+		at, shown = m.outside(file), m.target
+		if m.noExec {
+			return shown
+		}
+	} else if s.place != onThisMachine {
+		return ""
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(at, &st); err != nil || st.Flags&unix.ST_NOEXEC == 0 {
+		return ""
+	}
+	return firstOf(shown, file)
+}
+
+// How much is read of a program: as much as the kernel does of a script's first line, and of an ELF file the headers.
+const (
+	scriptHead      = 256
+	mostInterpreted = 4 // scripts whose interpreters are scripts
+)
+
+// content says what a program lacks that can be found and may be executed.
+func (s *scene) content(file string, errno syscall.Errno, depth int) *cause {
+	files, inside, done, err := s.tree(file)
+	if err != nil {
+		return nil
+	}
+	defer done()
+	f, err := files.OpenFile(inside)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	head := make([]byte, scriptHead)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil
+	}
+	switch head = head[:n]; {
+	case bytes.HasPrefix(head, []byte("#!")):
+		return s.script(file, head, errno, depth)
+	case bytes.HasPrefix(head, []byte("\x7fELF")):
+		return s.elf(file, f, errno)
+	case errno != unix.ENOEXEC:
+		return nil
+	case n == 0:
+		return &cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": "it is empty"}}
+	}
+	return &cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": `it begins with neither "#!" nor the mark of an ELF file`}}
+}
+
+// script says what keeps a script from its interpreter.
+func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int) *cause {
+	line, _, _ := strings.Cut(string(head[len("#!"):]), "\n")
+	words := strings.Fields(line)
+	if len(words) == 0 || depth == mostInterpreted {
+		return nil
+	}
+	interpreter := words[0]
+	there := func(name string) bool { at, _ := s.find(name); return at != "" }
+	facts := trouble.Facts{"command": file, "place": s.place, "interpreter": interpreter}
+	windows := strings.HasSuffix(line, "\r")
+	if !path.IsAbs(interpreter) {
+		return nil
+	}
+	if path.Base(interpreter) == "env" && there(interpreter) {
+		i := slices.IndexFunc(words[1:], func(w string) bool { return !strings.HasPrefix(w, "-") && !strings.Contains(w, "=") })
+		if i < 0 {
+			return nil
+		}
+		interpreter = words[1+i]
+		facts["interpreter"] = interpreter
+	}
+	switch {
+	case windows && len(words) == 1+slices.Index(words, interpreter) && !there(interpreter+"\r"):
+		return &cause{trouble.CarriageReturn, facts}
+	case !there(interpreter):
+		return &cause{trouble.NoInterpreter, facts}
+	}
+	at, _ := s.find(interpreter)
+	return s.content(at, errno, depth+1)
+}

@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/trouble"
+)
+
+// refusedCall is something that the kernel refuses a command: what programs print of it, and what has to be so besides.
+type refusedCall struct {
+	line string // a pattern; (?i) is understood
+	look func(s *scene, m, lines []string) *cause
+}
+
+const eperm = `(?:operation not permitted|permission denied|EPERM|are you root|must be (?:root|superuser))`
+
+// refusedCalls are tried in this order.
+var refusedCalls = []refusedCall{
+	{`\bmknod\b.*` + eperm, func(s *scene, _, _ []string) *cause {
+		return s.namespaced(trouble.DeviceNode, "making device nodes", "CAP_MKNOD")
+	}},
+	{`^(?:\S*/)?losetup: (?:(\S+): .*(?:no such file or directory|` + eperm + `)|cannot find an unused loop device)`, (*scene).loop},
+	{`^(?:\S*/)?mount: .*(?:setup|set up) loop device(.*)`, func(s *scene, _, _ []string) *cause { return s.loop(nil, nil) }},
+	{`^(?:\S*/)?u?mount: .*` + eperm, (*scene).mountRefused},
+	{`^(?:(?:\S*/)?date: (?:cannot|can't) set date: |(?:\S*/)?hwclock: .*|.*\b(?:clock_settime|settimeofday|stime|adjtimex)\b.*)` + eperm,
+		func(s *scene, _, _ []string) *cause {
+			return s.namespaced(trouble.Clock, "setting the clock", "CAP_SYS_TIME")
+		}},
+	{`^(?:\S*/)?swapo(?:n|ff): .*` + eperm, func(s *scene, _, _ []string) *cause {
+		return s.namespaced(trouble.Swap, "swapon", "CAP_SYS_ADMIN")
+	}},
+	{`^(?:\S*/)?(?:modprobe|insmod|rmmod): .*(?:` + eperm + `|/lib/modules)`, func(s *scene, _, _ []string) *cause {
+		return s.namespaced(trouble.KernelModule, "loading a kernel module", "CAP_SYS_MODULE")
+	}},
+	{`^(?:\S*/)?sysctl: .*?['"]?\b([a-z]\w*(?:[./][\w-]+)+)['"]?.*(?:read-only file system|` + eperm + `)`, (*scene).kernelSetting},
+	{`/proc/sys/([\w./-]+\w).*(?:read-only file system|` + eperm + `)`, (*scene).kernelSetting},
+	{eperm, (*scene).lowPort},
+	{`^(?:\S*/)?ping6?: .*` + eperm, (*scene).ping},
+	{`^(?:\S*/)?hostname: .*` + eperm + `|\bsethostname\b.*` + eperm, func(s *scene, _, _ []string) *cause {
+		return s.lacks("setting the host name", "CAP_SYS_ADMIN", "")
+	}},
+	{`\b(?:RTNETLINK answers|ioctl \S*SIOC\w+|(?:iptables|nft|ifconfig|route|tc)\b.*): .*` + eperm, (*scene).netAdmin},
+	{`^(?:\S*/)?chroot: .*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("chroot(2)", "CAP_SYS_CHROOT", "") }},
+	{`\bptrace\b.*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("tracing", "CAP_SYS_PTRACE", "") }},
+	{`\b(?:chown|chgrp|ownership)\b.*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("changing owners", "CAP_CHOWN", "") }},
+}
+
+var refusedPatterns = sync.OnceValue(func() []*regexp.Regexp {
+	patterns := make([]*regexp.Regexp, len(refusedCalls))
+	for i, c := range refusedCalls {
+		patterns[i] = regexp.MustCompile(`(?i)` + c.line)
+	}
+	return patterns
+})
+
+// refused says what a line is about that the kernel refused. Of a user other than root it says nothing that root's
+// capabilities would decide.
+func (s *scene) refused(line string, lines []string) *cause {
+	for i, pattern := range refusedPatterns() {
+		if m := pattern.FindStringSubmatch(line); m != nil {
+			if k := refusedCalls[i].look(s, m, lines); k != nil {
+				return k
+			}
+		}
+	}
+	return nil
+}
+
+// namespaced is the cause of what no capability of a user namespace gives. Root's own steps lack the capability.
+func (s *scene) namespaced(of *trouble.Trouble, what, capability string) *cause {
+	if s.userNS {
+		return &cause{of, nil}
+	}
+	return s.lacks(what, capability, "")
+}
+
+// lacks is the cause that root of a step wasn't given a capability that would do; nil if it was, and for others, for whom a
+// capability does nothing.
+func (s *scene) lacks(what, capability, more string) *cause {
+	if s.user.UID != 0 || s.has(capability) {
+		return nil
+	}
+	return &cause{trouble.Capability, trouble.Facts{"what": what, "capability": capability,
+		"name": strings.ToLower(strings.TrimPrefix(capability, "CAP_")), "more": more}}
+}
+
+func (s *scene) loop(m, _ []string) *cause {
+	if !s.userNS || s.files == nil {
+		return nil
+	}
+	for _, device := range s.devices {
+		if strings.HasPrefix(device, "/dev/loop") {
+			return nil
+		}
+	}
+	// "No such file or directory" is also what is said of a file that isn't there.
+	if len(m) > 1 && m[1] != "" && !strings.HasPrefix(m[1], "/dev/loop") {
+		if file, _ := s.find("./" + strings.TrimPrefix(m[1], "/")); file == "" {
+			if _, err := s.stat(m[1]); err != nil {
+				return nil
+			}
+		}
+	}
+	return &cause{trouble.LoopDevice, nil}
+}
+
+// nodev are the file systems that a user namespace may mount, as far as the kernel goes.
+var nodev = []string{"tmpfs", "ramfs", "proc", "sysfs", "devpts", "mqueue", "overlay", "fuse", "cgroup", "cgroup2", "bind", "--bind", "--rbind"}
+
+func (s *scene) mountRefused(_, _ []string) *cause {
+	if k := s.lacks("mounting", "CAP_SYS_ADMIN", "; or show the step what it needs, without: mount = [bind(…), tmpfs(…), cache(…)]"); k != nil {
+		return k
+	}
+	if !s.userNS || s.user.UID != 0 {
+		return nil
+	}
+	device := false
+	for _, word := range s.words {
+		for _, kind := range nodev {
+			if word == kind || word == "-t"+kind {
+				return nil
+			}
+		}
+		device = device || strings.HasPrefix(word, "/dev/") || strings.HasSuffix(word, ".img") || strings.HasSuffix(word, ".iso")
+	}
+	if !device {
+		return nil
+	}
+	return &cause{trouble.MountRefused, nil}
+}
+
+func (s *scene) kernelSetting(m, _ []string) *cause {
+	name := strings.ReplaceAll(m[1], ".", "/")
+	if _, err := os.Stat("/proc/sys/" + name); err != nil || s.place == onThisMachine {
+		return nil
+	}
+	return &cause{trouble.KernelSetting, trouble.Facts{"setting": strings.ReplaceAll(name, "/", ".")}}
+}
+
+// binding and portText find that a port was to be listened at, and which.
+var (
+	binding  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\b(?:server_)?bind\b|\blisten\b`) })
+	portText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:^|[:=]|-p)(\d{1,5})(?:$|[^\d.:])`) })
+)
+
+// lowPort looks for a port that only the machine's root may listen at, in the line, else in the command.
+func (s *scene) lowPort(_, lines []string) *cause {
+	if s.network != networkHost || !s.userNS {
+		return nil
+	}
+	words := setting("net/ipv4/ip_unprivileged_port_start")
+	if len(words) != 1 {
+		return nil
+	}
+	start, err := strconv.Atoi(words[0])
+	if err != nil {
+		return nil
+	}
+	about := ""
+	for _, line := range lines {
+		if binding().MatchString(line) {
+			about = line
+			break
+		}
+	}
+	if about == "" || strings.Contains(about, "/") && !strings.Contains(about, ":") { // a socket with a name
+		return nil
+	}
+	port := 0
+	low := func(text string) bool {
+		m := portText().FindStringSubmatch(text)
+		if m == nil {
+			return false
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil || n == 0 || n >= start {
+			return false
+		}
+		port = n
+		return true
+	}
+	named := func(i int, word string) bool { // "-p 80" before "timeout 5"
+		return i > 0 && strings.HasPrefix(s.words[i-1], "-") && low(word) || strings.ContainsAny(word, ":=p") && low(word)
+	}
+	found := low(about)
+	for i, word := range s.words {
+		found = found || named(i, word)
+	}
+	for _, word := range s.words {
+		found = found || low(word)
+	}
+	if !found {
+		return nil
+	}
+	return &cause{trouble.LowPort, trouble.Facts{"port": fmt.Sprint(port), "start": fmt.Sprint(start)}}
+}
+
+func (s *scene) ping(_, _ []string) *cause {
+	if s.network != networkHost {
+		return s.lacks("ping", "CAP_NET_RAW", "")
+	}
+	if !s.userNS || s.place == onThisMachine && os.Getegid() != 0 {
+		return nil
+	}
+	limits := setting("net/ipv4/ping_group_range")
+	if len(limits) != 2 {
+		return nil
+	}
+	low, err1 := strconv.ParseUint(limits[0], 10, 32)
+	high, err2 := strconv.ParseUint(limits[1], 10, 32)
+	if err1 != nil || err2 != nil || low <= high {
+		return nil // some groups may, and this namespace can't tell which
+	}
+	return &cause{trouble.Ping, trouble.Facts{"detail": "the step is in the host's network, where nobody but the machine's root may ping " +
+		"(net.ipv4.ping_group_range is \"" + strings.Join(limits, " ") + "\"): CAP_NET_RAW of a user namespace doesn't count there"}}
+}
+
+func (s *scene) netAdmin(_, _ []string) *cause {
+	more := ""
+	if s.network == networkHost && s.userNS {
+		more = `, and a network of the step's own (network = "none" or "private"): it doesn't count in the host's`
+	}
+	return s.lacks("changing the network", "CAP_NET_ADMIN", more)
+}
+
+// noSpace says that what a step wrote to is full, if it is.
+func (s *scene) noSpace(line string) *cause {
+	if !strings.Contains(strings.ToLower(line), "no space left on device") || s.files == nil || s.place == onThisMachine {
+		return nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.files.Dir(), &st); err != nil || st.Bavail > 0 && (st.Files == 0 || st.Ffree > 0) {
+		return nil
+	}
+	what := "the store's file system has no space left"
+	if st.Bavail > 0 {
+		what = "the store's file system has no inodes left"
+	}
+	return &cause{trouble.NoSpace, trouble.Facts{"detail": what}}
+}
