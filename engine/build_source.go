@@ -104,8 +104,7 @@ func (b *build) sources(ctx context.Context) error {
 	if len(source.Containerfiles) == 0 {
 		found, err := discover(root)
 		if err != nil {
-			return failure.New("build", b.subject, "%w", err).
-				WithHint(`name it: containerfile = "…"; or give the instructions: contents = "…"`)
+			return failure.New("build", b.subject, "%w", err)
 		}
 		return b.containerfile(found)
 	}
@@ -187,10 +186,11 @@ func discover(root Source) (Source, error) {
 	}
 	if root.Root == "/" { // a context that can't be read has neither, for a first look
 		if k := pathCause(root.Path, reach.Read|reach.Search, fs.ErrPermission); k != nil {
-			return Source{}, k.explain("context", root.Path, nil)
+			return Source{}, k.explain("context:", "", nil)
 		}
 	}
-	return Source{}, errors.New("the context has neither a Containerfile nor a Dockerfile")
+	return Source{}, failure.New("", "", "the context has neither a Containerfile nor a Dockerfile").
+		WithHint(`name it: containerfile = "…"; or give the instructions: contents = "…"`)
 }
 
 // containerfile adds a file of instructions. One that lies below a mount, or in what was fetched, is copied: the library

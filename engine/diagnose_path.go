@@ -118,6 +118,11 @@ var refusal = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)\b(?:permission denied|EACCES|(read-only file system|EROFS))\b`)
 })
 
+// writing matches a line that says that something was to be changed.
+var writing = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)creat|writ|remov|unlink|renam|mov|mkdir|touch|delet|append|utime`)
+})
+
 // named matches what may be a path in a line.
 var named = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^\s:'"‘’“”(),;=\[\]]+`) })
 
@@ -129,13 +134,10 @@ func (s *scene) refusedPath(line string) *cause {
 		return nil
 	}
 	for _, word := range named().FindAllString(line, -1) {
-		name := word
-		if !path.IsAbs(name) {
-			if name = path.Join("/", s.dir, word); !strings.Contains(word, "/") && !strings.Contains(line, word+":") && !strings.Contains(line, word+"'") {
-				continue
-			}
+		name, ok := s.pathIn(line, word)
+		if !ok {
+			continue
 		}
-		name = path.Clean(name)
 		mount := s.mountAt(name)
 		switch {
 		case s.place == onThisMachine:
@@ -148,12 +150,32 @@ func (s *scene) refusedPath(line string) *cause {
 				return &cause{trouble.ReadOnlyMount, trouble.Facts{"path": name, "target": mount.target}}
 			}
 		default:
-			if k := s.stepRefused(mount, name); k != nil {
+			if k := s.stepRefused(mount, name, writing().MatchString(line)); k != nil {
 				return k
 			}
 		}
 	}
 	return nil
+}
+
+// pathIn returns the path that a word of a line is; ok is false for one that is something else, as far as can be told. A name
+// alone is a path where it is quoted, or stands between colons, and something of that name is there or was to be made.
+func (s *scene) pathIn(line, word string) (name string, ok bool) {
+	if path.IsAbs(word) {
+		return path.Clean(word), true
+	}
+	name = path.Join("/", s.dir, word)
+	if strings.Contains(word, "/") {
+		return name, true
+	}
+	marked := false
+	for _, around := range []string{"'%s'", `"%s"`, "‘%s’", ": %s:"} {
+		marked = marked || strings.Contains(line, fmt.Sprintf(around, word))
+	}
+	if _, err := s.stat(name); err != nil && !writing().MatchString(line) {
+		return "", false
+	}
+	return name, marked
 }
 
 // hostRefused says what keeps a host command, which may do what this process may, from a path.
@@ -173,7 +195,7 @@ func (s *scene) hostRefused(name string) *cause {
 
 // stepRefused says which component of a path in a mount of the host's refuses the step's user. What is above the mount's
 // source doesn't count: the step doesn't go that way.
-func (s *scene) stepRefused(m *sceneMount, name string) *cause {
+func (s *scene) stepRefused(m *sceneMount, name string, writing bool) *cause {
 	rest := strings.FieldsFunc(strings.TrimPrefix(name, m.target), func(r rune) bool { return r == '/' })
 	at := m.source
 	for i := 0; ; i++ {
@@ -183,8 +205,11 @@ func (s *scene) stepRefused(m *sceneMount, name string) *cause {
 		}
 		want, last := []uint32{unix.X_OK}, i == len(rest)
 		if last {
-			if want = []uint32{unix.R_OK, unix.W_OK}; info.IsDir() {
-				want = []uint32{unix.R_OK, unix.X_OK, unix.W_OK}
+			if want = []uint32{unix.R_OK}; info.IsDir() {
+				want = []uint32{unix.R_OK, unix.X_OK}
+			}
+			if writing {
+				want = append(want, unix.W_OK)
 			}
 		} else if _, err := os.Lstat(filepath.Join(at, rest[i])); errors.Is(err, fs.ErrNotExist) {
 			want, last = []uint32{unix.X_OK, unix.W_OK}, true // it was to be made
@@ -193,7 +218,7 @@ func (s *scene) stepRefused(m *sceneMount, name string) *cause {
 			if k := s.stepMay(at, info, bit); k != nil {
 				k.facts["path"] = filepath.Join(m.target, strings.TrimPrefix(at, m.source))
 				if k.facts["path"] != at {
-					k.facts["path"] += " (" + at + ")"
+					k.facts["mode"] += ", " + at + " on the host"
 				}
 				return k
 			}

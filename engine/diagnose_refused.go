@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,16 +20,20 @@ type refusedCall struct {
 	look func(s *scene, m, lines []string) *cause
 }
 
-const eperm = `(?:operation not permitted|permission denied|EPERM|are you root|must be (?:root|superuser))`
+// What programs say of EPERM; and some say "permission denied" of it, which is EACCES by right.
+const (
+	eperm  = `(?:operation not permitted|EPERM|are you root|must be (?:root|superuser))`
+	denied = `(?:permission denied|` + eperm + `)`
+)
 
 // refusedCalls are tried in this order.
 var refusedCalls = []refusedCall{
 	{`\bmknod\b.*` + eperm, func(s *scene, _, _ []string) *cause {
 		return s.namespaced(trouble.DeviceNode, "making device nodes", "CAP_MKNOD")
 	}},
-	{`^(?:\S*/)?losetup: (?:(\S+): .*(?:no such file or directory|` + eperm + `)|cannot find an unused loop device)`, (*scene).loop},
+	{`^(?:\S*/)?losetup: (?:(\S+): .*(?:no such file or directory|` + denied + `)|cannot find an unused loop device)`, (*scene).loop},
 	{`^(?:\S*/)?mount: .*(?:setup|set up) loop device(.*)`, func(s *scene, _, _ []string) *cause { return s.loop(nil, nil) }},
-	{`^(?:\S*/)?u?mount: .*` + eperm, (*scene).mountRefused},
+	{`^(?:\S*/)?u?mount: .*` + denied, (*scene).mountRefused},
 	{`^(?:(?:\S*/)?date: (?:cannot|can't) set date: |(?:\S*/)?hwclock: .*|.*\b(?:clock_settime|settimeofday|stime|adjtimex)\b.*)` + eperm,
 		func(s *scene, _, _ []string) *cause {
 			return s.namespaced(trouble.Clock, "setting the clock", "CAP_SYS_TIME")
@@ -39,14 +44,14 @@ var refusedCalls = []refusedCall{
 	{`^(?:\S*/)?(?:modprobe|insmod|rmmod): .*(?:` + eperm + `|/lib/modules)`, func(s *scene, _, _ []string) *cause {
 		return s.namespaced(trouble.KernelModule, "loading a kernel module", "CAP_SYS_MODULE")
 	}},
-	{`^(?:\S*/)?sysctl: .*?['"]?\b([a-z]\w*(?:[./][\w-]+)+)['"]?.*(?:read-only file system|` + eperm + `)`, (*scene).kernelSetting},
-	{`/proc/sys/([\w./-]+\w).*(?:read-only file system|` + eperm + `)`, (*scene).kernelSetting},
-	{eperm, (*scene).lowPort},
-	{`^(?:\S*/)?ping6?: .*` + eperm, (*scene).ping},
+	{`^(?:\S*/)?sysctl: .*?['"]?\b([a-z]\w*(?:[./][\w-]+)+)['"]?.*(?:read-only file system|` + denied + `)`, (*scene).kernelSetting},
+	{`/proc/sys/([\w./-]+\w).*(?:read-only file system|` + denied + `)`, (*scene).kernelSetting},
+	{`permission denied|EACCES`, (*scene).lowPort},
+	{`^(?:\S*/)?ping6?: .*` + denied, (*scene).ping},
 	{`^(?:\S*/)?hostname: .*` + eperm + `|\bsethostname\b.*` + eperm, func(s *scene, _, _ []string) *cause {
 		return s.lacks("setting the host name", "CAP_SYS_ADMIN", "")
 	}},
-	{`\b(?:RTNETLINK answers|ioctl \S*SIOC\w+|(?:iptables|nft|ifconfig|route|tc)\b.*): .*` + eperm, (*scene).netAdmin},
+	{`\b(?:RTNETLINK answers|ioctl \S*SIOC\w+|(?:iptables|nft|ifconfig|route|tc)\b.*): .*` + denied, (*scene).netAdmin},
 	{`^(?:\S*/)?chroot: .*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("chroot(2)", "CAP_SYS_CHROOT", "") }},
 	{`\bptrace\b.*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("tracing", "CAP_SYS_PTRACE", "") }},
 	{`\b(?:chown|chgrp|ownership)\b.*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("changing owners", "CAP_CHOWN", "") }},
@@ -147,7 +152,7 @@ func (s *scene) kernelSetting(m, _ []string) *cause {
 // binding and portText find that a port was to be listened at, and which.
 var (
 	binding  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\b(?:server_)?bind\b|\blisten\b`) })
-	portText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:^|[:=]|-p)(\d{1,5})(?:$|[^\d.:])`) })
+	portText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:^|[:=]|-p)(\d{1,5})(?:$|:?(?:[^\d.:]|$))`) })
 )
 
 // lowPort looks for a port that only the machine's root may listen at, in the line, else in the command.
@@ -173,53 +178,41 @@ func (s *scene) lowPort(_, lines []string) *cause {
 	if about == "" || strings.Contains(about, "/") && !strings.Contains(about, ":") { // a socket with a name
 		return nil
 	}
-	port := 0
-	low := func(text string) bool {
+	for i, text := range append([]string{about}, s.words...) {
+		after := i > 1 && slices.Contains(portFlags, s.words[i-2])
+		if i > 0 && !after && !strings.ContainsAny(text, ":=") && !strings.HasPrefix(text, "-p") {
+			continue // a number that is something else
+		}
 		m := portText().FindStringSubmatch(text)
 		if m == nil {
-			return false
+			continue
 		}
-		n, err := strconv.Atoi(m[1])
-		if err != nil || n == 0 || n >= start {
-			return false
+		if port, err := strconv.Atoi(m[1]); err == nil && port > 0 && port < start {
+			return &cause{trouble.LowPort, trouble.Facts{"port": fmt.Sprint(port), "start": fmt.Sprint(start)}}
 		}
-		port = n
-		return true
 	}
-	named := func(i int, word string) bool { // "-p 80" before "timeout 5"
-		return i > 0 && strings.HasPrefix(s.words[i-1], "-") && low(word) || strings.ContainsAny(word, ":=p") && low(word)
-	}
-	found := low(about)
-	for i, word := range s.words {
-		found = found || named(i, word)
-	}
-	for _, word := range s.words {
-		found = found || low(word)
-	}
-	if !found {
-		return nil
-	}
-	return &cause{trouble.LowPort, trouble.Facts{"port": fmt.Sprint(port), "start": fmt.Sprint(start)}}
+	return nil
 }
+
+// portFlags are the options by which commands are told a port, in the word behind.
+var portFlags = []string{"-p", "-P", "-l", "-b", "--port", "--listen", "--bind", "http.server"}
 
 func (s *scene) ping(_, _ []string) *cause {
 	if s.network != networkHost {
 		return s.lacks("ping", "CAP_NET_RAW", "")
 	}
-	if !s.userNS || s.place == onThisMachine && os.Getegid() != 0 {
+	if !s.userNS || s.user.GID != 0 {
 		return nil
 	}
-	limits := setting("net/ipv4/ping_group_range")
-	if len(limits) != 2 {
+	// Which groups may, the kernel tells in numbers of another user namespace. This process is in the group of the step's root.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if err != unix.EACCES {
 		return nil
 	}
-	low, err1 := strconv.ParseUint(limits[0], 10, 32)
-	high, err2 := strconv.ParseUint(limits[1], 10, 32)
-	if err1 != nil || err2 != nil || low <= high {
-		return nil // some groups may, and this namespace can't tell which
-	}
-	return &cause{trouble.Ping, trouble.Facts{"detail": "the step is in the host's network, where nobody but the machine's root may ping " +
-		"(net.ipv4.ping_group_range is \"" + strings.Join(limits, " ") + "\"): CAP_NET_RAW of a user namespace doesn't count there"}}
+	return &cause{trouble.Ping, nil}
 }
 
 func (s *scene) netAdmin(_, _ []string) *cause {

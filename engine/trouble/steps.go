@@ -117,7 +117,7 @@ var (
 	Ping = &Trouble{
 		Name: "ping",
 		See:  "ping: permission denied (are you root?)",
-		Why:  "{detail}",
+		Why:  "in the host's network your group may not ping (net.ipv4.ping_group_range), and CAP_NET_RAW of a user namespace doesn't count there",
 		Cure: "Have an administrator widen net.ipv4.ping_group_range, or try the connection with another tool (wget, nc).",
 	}
 	KernelSetting = &Trouble{
