@@ -96,6 +96,11 @@ func (b *build) sources(ctx context.Context) error {
 	source := b.options.Source
 	root, err := b.contextDir(ctx)
 	if err != nil {
+		if at := source.Context; at != nil && at.Root == "/" {
+			if k := pathCause(at.Path, reach.Read|reach.Search, err); k != nil {
+				return k.explain("build "+b.subject+":", "context", err)
+			}
+		}
 		return failure.New("build", b.subject, "context: %w", err)
 	}
 	if source.Contents != "" {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"go.podman.io/buildah"
@@ -14,6 +16,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/reference"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
@@ -180,6 +183,16 @@ func (b *Builder) source(image string, a Access, p Platform) (string, *types.Sys
 // parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.
 func (b *Builder) parse(text string) (reference.Name, error) {
 	name, err := reference.Parse(text)
+	if err != nil {
+		_, rest, _ := strings.Cut(text, ":")
+		at, _, _ := strings.Cut(rest, ":")
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(b.options.Dir, at)
+		}
+		if k := pathCause(at, reach.Read, err); k != nil {
+			return name, k.explain("image name", strconv.Quote(failure.Redact(text)), err)
+		}
+	}
 	return name.In(b.options.Dir), err
 }
 

@@ -205,6 +205,9 @@ func (r *Result) lastLines() []string {
 
 // printed says what the last lines of a command lead to, nil if that explains nothing.
 func (s *scene) printed(code int, lines []string) *cause {
+	if k := s.unmappedUser(); k != nil {
+		return k
+	}
 	for _, line := range lines {
 		for _, look := range []func(string) *cause{
 			func(line string) *cause { return s.namesProgram(code, line) },
@@ -217,6 +220,11 @@ func (s *scene) printed(code int, lines []string) *cause {
 		}
 	}
 	return nil
+}
+
+// unmappedUser says whether the command was to run as somebody whom nobody can be.
+func (s *scene) unmappedUser() *cause {
+	return beyond(s.uids, s.gids, fmt.Sprint(s.user.UID), fmt.Sprint(s.user.GID))
 }
 
 // setting reads a setting of the kernel, "net/ipv4/ping_group_range", as its words.
@@ -232,7 +240,13 @@ func setting(name string) []string {
 func notRunErrno(err error) syscall.Errno {
 	var failed *sandbox.Error
 	if errors.As(err, &failed) {
-		return failed.Err
+		switch failed.Err {
+		case syscall.ENOENT, syscall.ENOTDIR:
+			return syscall.ENOENT
+		case syscall.EACCES, syscall.ENOEXEC:
+			return failed.Err
+		}
+		return 0
 	}
 	text := err.Error()
 	switch {

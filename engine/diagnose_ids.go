@@ -112,7 +112,7 @@ func beyond(uids, gids []idRange, user, group string) *cause {
 // unmappedText matches what this program's own rooms and the library say of an owner whom nobody can have here.
 var unmappedText = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?:uid (\d+) or gid (-?\d+) is not mapped in this user namespace|uid -1 or gid (\d+) is not mapped|` +
-		`becoming user (\d+), group (\d+): invalid argument|(?:owner|ownership)[^\n]* to (\d+):(\d+)[^\n]*: invalid argument)`)
+		`becoming user (\d+), group (\d+): invalid argument|(?:owner|ownership) of "?([^\n"]*)"? to (\d+):(\d+)[^\n]*: invalid argument)`)
 })
 
 // unmappedID finds an ID that isn't mapped in an error of one's own user namespace.
@@ -125,7 +125,11 @@ func unmappedID(text string) *cause {
 	if err != nil {
 		return nil
 	}
-	return beyond(uids, gids, firstOf(m[1], m[4], m[6]), firstOf(m[2], m[3], m[5], m[7]))
+	k := beyond(uids, gids, firstOf(m[1], m[4], m[7]), firstOf(m[2], m[3], m[5], m[8]))
+	if k != nil && m[6] != "" {
+		k.facts["id"] += " (of " + m[6] + ")"
+	}
+	return k
 }
 
 // requested matches what storage says of a file in an image whose owner isn't mapped.
@@ -183,9 +187,6 @@ func (s *scene) refusedID(line string) *cause {
 			return k
 		}
 	}
-	if s.files == nil {
-		return nil
-	}
 	for _, word := range s.words {
 		m := ownerWord().FindStringSubmatch(word)
 		if m == nil {
@@ -204,6 +205,9 @@ func (s *scene) refusedID(line string) *cause {
 
 // ownerIDs returns the IDs of a user and a group of the place, numbers or names, "" for who isn't there.
 func (s *scene) ownerIDs(user, group string) (uid, gid string) {
+	if s.files == nil {
+		return user, group // numbers count
+	}
 	if id, _, err := s.files.LookupOwner(user, ""); err == nil && id >= 0 {
 		uid = strconv.Itoa(id)
 	}

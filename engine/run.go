@@ -125,6 +125,12 @@ func (c *Container) Run(ctx context.Context, o RunOptions) (*Result, error) {
 		if o.AddHistory && result.Succeeded() {
 			c.noteStep(o)
 		}
+	} else if way.Kind != sandboxKind && ctx.Err() == nil && failure.HintOf(err) == "" {
+		if s, lookErr := c.stepScene(way, o); lookErr == nil { // what runs the step may not say why
+			if k := s.unmappedUser(); k != nil {
+				err = k.explain("", title, err)
+			}
+		}
 	}
 	return result, errors.Join(err, way.close())
 }

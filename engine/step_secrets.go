@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 )
 
 // prepare puts the secret into memory: a file of a tmpfs that is gone with the step, and never into a file of a disk.
@@ -52,6 +53,9 @@ func (s *SecretMount) content() ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) && s.Optional {
 		return nil, nil
 	} else if err != nil {
+		if k := pathCause(at, reach.Read, err); k != nil && s.File.Root == "/" {
+			return nil, k.explain("secret", s.ID, err)
+		}
 		return nil, failure.New("secret", s.ID, "%w", err).WithHint("name the file that holds it: src = …")
 	}
 	return content, nil
