@@ -138,7 +138,7 @@ func (s *scene) mountRefused(_, _ []string) *cause {
 	if !device {
 		return nil
 	}
-	return &cause{trouble.MountRefused, nil}
+	return &cause{trouble.DeviceMount, nil}
 }
 
 func (s *scene) kernelSetting(m, _ []string) *cause {

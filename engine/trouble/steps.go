@@ -3,7 +3,7 @@ package trouble
 var stepTroubles = Group{"Steps", []*Trouble{
 	NoShell, NoCommand, NotExecutable, ClosedDirectory, NoExecMount, NoInterpreter, CarriageReturn, NoLoader, ForeignProgram, NoProgram,
 	NoHostCommand,
-	Capability, DeviceNode, MountRefused, LoopDevice, Clock, LowPort, Ping, KernelSetting, KernelModule, Swap,
+	Capability, DeviceNode, DeviceMount, LoopDevice, Clock, LowPort, Ping, KernelSetting, KernelModule, Swap,
 }}
 
 // Programs that can't be executed. {place} is "the container" or "this machine", {where} in or on it.
@@ -90,8 +90,8 @@ var (
 		Why:  "nobody can make device nodes in a user namespace, whatever capabilities are given",
 		Cure: `Leave them out (steps have the usual ones in /dev), or show the step one of the host's that you may use: device = ["/dev/…"].`,
 	}
-	MountRefused = &Trouble{
-		Name: "mount-refused",
+	DeviceMount = &Trouble{
+		Name: "device-mount",
 		See:  "mount: permission denied",
 		Why:  "in a user namespace only file systems that need no device can be mounted (tmpfs, overlay, bind mounts, proc, FUSE)",
 		Cure: "Unpack the file system with tools that read it as a file (debugfs, unsquashfs, bsdtar, 7z), or have an administrator mount it and show it to the step: mount = [bind(…)].",
