@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
@@ -30,16 +31,13 @@ type storedLayer struct {
 func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, parent string, giveUp bool) (made storedLayer, err error) {
 	store := c.run.options.Store
 	staged := &staging{ctx: ctx, changes: changes, giveUp: giveUp}
-	output, err := store.PrepareStagedLayer(&graphdriver.ApplyDiffWithDifferOpts{}, staged)
-	if output != nil && output.Target != "" {
-		// Also after the layer has its place: the lock and the directory around it remain.
-		defer func() { err = errors.Join(err, store.CleanupStagedLayer(output)) }()
-	}
+	output, clean, err := c.stage(staged)
+	defer func() { err = errors.Join(err, clean()) }() // also after the layer has its place: the directory around it remains
 	if err != nil {
 		return storedLayer{}, err
 	}
 	made = storedLayer{id: layerID(parent, output.UncompressedDigest), diffID: output.UncompressedDigest, size: output.Size}
-	unlock, err := c.run.lockLayers()
+	unlock, err := c.run.lockLayers(ctx)
 	if err != nil {
 		return storedLayer{}, err
 	}
@@ -77,20 +75,25 @@ func layerID(parent string, diffID digest.Digest) string {
 
 // lockLayers keeps other runs from storing layers. ApplyStagedLayer replaces a layer that came into being since one looked,
 // under whoever has mounted it; two runs of one script make the same layers at the same time.
-func (b *Builder) lockLayers() (unlock func(), err error) {
+func (b *Builder) lockLayers(ctx context.Context) (unlock func(), err error) {
 	file, err := os.OpenFile(filepath.Join(b.options.Store.RunRoot(), "rlbuild-layers.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX); err != unix.EINTR {
-			break
+	for pause := time.Millisecond; ; pause = min(2*pause, lockPause) {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil
+		}
+		if err != unix.EINTR && err != unix.EWOULDBLOCK {
+			return nil, errors.Join(fmt.Errorf("locking %s: %w", file.Name(), err), file.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), file.Close())
+		case <-time.After(pause):
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", file.Name(), err), file.Close())
-	}
-	return func() { _ = file.Close() }, nil
 }
 
 // detach unmounts the container for good.
