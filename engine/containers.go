@@ -46,7 +46,9 @@ func (b *Builder) Containers(o ContainersOptions) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	builders, err := buildah.OpenAllBuilders(b.options.Store)
+	builders, err := whole(storage.ErrContainerUnknown, func() ([]*buildah.Builder, error) {
+		return buildah.OpenAllBuilders(b.options.Store)
+	})
 	if err != nil {
 		return nil, explain("containers", "", err)
 	}

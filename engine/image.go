@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/pkg/shortnames"
 	is "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
@@ -94,7 +95,12 @@ func (b *Builder) imageByID(id string) (*Image, error) {
 	if err != nil {
 		return nil, explain("looking up", id, err)
 	}
-	return &Image{ID: found.ID, Digest: found.Digest.String(), Names: slices.Clone(found.Names), Stored: true, run: b}, nil
+	return b.stored(found), nil
+}
+
+// stored describes an image of the store.
+func (b *Builder) stored(i *storage.Image) *Image {
+	return &Image{ID: i.ID, Digest: i.Digest.String(), Names: slices.Clone(i.Names), Stored: true, run: b}
 }
 
 // Image finds an image of the store by name, ID or the start of one.

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"go.podman.io/common/libimage"
+	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
@@ -28,7 +30,9 @@ func (b *Builder) Images(ctx context.Context, o ImagesOptions) ([]*Image, error)
 	if !o.All {
 		filters = append(filters, "intermediate=false")
 	}
-	listed, err := images.ListImages(ctx, &libimage.ListImagesOptions{Filters: filters})
+	listed, err := whole(storage.ErrImageUnknown, func() ([]*libimage.Image, error) {
+		return images.ListImages(ctx, &libimage.ListImagesOptions{Filters: filters})
+	})
 	if err != nil {
 		return nil, failure.New("images", "", "%w", err).
 			WithHint(`filters are "dangling=true", "label=NAME[=VALUE]", "reference=PATTERN", "before=IMAGE", "since=IMAGE", "readonly=false", ….`)
@@ -41,13 +45,28 @@ func (b *Builder) Images(ctx context.Context, o ImagesOptions) ([]*Image, error)
 		listed = slices.DeleteFunc(listed, func(image *libimage.Image) bool { return image.ID() != named.ID })
 	}
 	slices.SortStableFunc(listed, func(a, b *libimage.Image) int { return b.Created().Compare(a.Created()) })
-	all := make([]*Image, len(listed))
-	for i, image := range listed {
-		if all[i], err = b.imageByID(image.ID()); err != nil {
-			return nil, err
+	all := make([]*Image, 0, len(listed))
+	for _, image := range listed {
+		now, err := b.options.Store.Image(image.ID())
+		if errors.Is(err, storage.ErrImageUnknown) {
+			continue // deleted meanwhile
+		} else if err != nil {
+			return nil, explain("images", "", err)
 		}
+		all = append(all, b.stored(now))
 	}
 	return all, nil
+}
+
+// whole lists what is in the store with a function of the library's that fails, with the error gone, when another process
+// deletes some of it meanwhile.
+func whole[T any](gone error, list func() (T, error)) (found T, err error) {
+	for range 20 {
+		if found, err = list(); !errors.Is(err, gone) {
+			break
+		}
+	}
+	return found, err
 }
 
 // ImageFacts are what the store knows of an image besides its names.
