@@ -217,6 +217,7 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 	case <-ctx.Done():
 		if !endsSoon(done, before) {
 			killSince(before)
+			b.run.unfinished.Store(true)
 			return "", errors.Join(ctx.Err(), b.removeContainers())
 		}
 	}

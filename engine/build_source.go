@@ -175,7 +175,7 @@ func (b *build) contextDir(ctx context.Context) (Source, error) {
 // download has the library fetch a context.
 func (b *build) download(ctx context.Context, url string) (dir, below string, err error) {
 	type place struct{ dir, below string }
-	fetched, err := stopping(ctx, func() (place, error) {
+	fetched, err := stopping(ctx, b.run, func() (place, error) {
 		dir, below, err := define.TempDirForURL(b.dir, "fetched-", url)
 		return place{dir, below}, err
 	})

@@ -257,7 +257,7 @@ func (j *commitment) byLibrary(ctx context.Context) (*Image, []byte, error) {
 	if j.Compression.Disable && transportOf(dest) == reference.Registry {
 		dest = &uncompressed{dest}
 	}
-	results, err := stopping(ctx, func() (*buildah.CommitResults, error) {
+	results, err := stopping(ctx, c.run, func() (*buildah.CommitResults, error) {
 		if j.scan != nil {
 			return j.scan.run(ctx, c, dest, j.library)
 		}

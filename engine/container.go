@@ -134,7 +134,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if keep {
 		s = s.ForKeeps()
 	}
-	builder, err := stopping(ctx, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, options) })
+	builder, err := stopping(ctx, b, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, options) })
 	if err != nil {
 		if errors.Is(err, storage.ErrDuplicateName) {
 			return nil, failure.New("from_", o.Image, "a container named %q is already there", o.Name).

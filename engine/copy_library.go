@@ -56,7 +56,7 @@ func (c *Container) copyByLibrary(ctx context.Context, b batch, o CopyOptions) e
 		options.AllowEmptyWildcard = types.OptionalBoolTrue
 	}
 	defer func() { c.builder.MountPoint = c.root }() // blanked by the library, though our own mount is still held
-	_, err := stopping(ctx, func() (struct{}, error) {
+	_, err := stopping(ctx, c.run, func() (struct{}, error) {
 		return struct{}{}, c.builder.Add(dest, o.Extract && !b.single, options, paths...)
 	})
 	return err

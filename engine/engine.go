@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -68,6 +69,8 @@ type Builder struct {
 	resolv  map[string][]byte          // /etc/resolv.conf of sandboxed steps, by what it is made of
 	slow    map[notDirect]bool         // why commits were left to the library; each is said once
 	cooked  func() error               // gives the user's terminal back its modes; nil if it has them
+
+	unfinished atomic.Bool // some call of the library was left to itself
 
 	mu         sync.Mutex
 	netns      *heldNetwork // nil until a sandboxed step wants it
@@ -137,6 +140,10 @@ func (b *Builder) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Unfinished tells whether something may still be made after Close, by a call of the library that didn't end when the run was
+// interrupted. The journal is to stay then: it names what that may be.
+func (b *Builder) Unfinished() bool { return b.unfinished.Load() }
 
 // step shows a step that prints nothing itself.
 func (b *Builder) step(title string) { b.options.Display.Step(title).Close() }

@@ -64,7 +64,7 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 	options.MaxRetries, options.RetryDelay = &tries, &delay
 	options.RemoveSignatures = o.RemoveSignatures
 	b.step("pull " + o.Image)
-	pulled, err := stopping(ctx, func() ([]*libimage.Image, error) { return images.Pull(ctx, name, common, options) })
+	pulled, err := stopping(ctx, b, func() ([]*libimage.Image, error) { return images.Pull(ctx, name, common, options) })
 	if err != nil {
 		return nil, explain("pull", o.Image, err)
 	}

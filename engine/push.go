@@ -92,7 +92,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
-	written, err := stopping(ctx, func() ([]byte, error) {
+	written, err := stopping(ctx, b, func() ([]byte, error) {
 		return images.Push(ctx, b.sourceName(image, name.Transport), ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
 	})
 	if err != nil {

@@ -15,8 +15,9 @@ const (
 
 // stopping calls what doesn't look at its context everywhere. When ctx ends, the processes of the run are killed, so that
 // whatever the call does with them fails, and the call is waited for as long as stopPatience; then it is left to itself, for
-// the short time until rlbuild ends. What it does to the store is either complete or, as the library notes it, to be undone.
-func stopping[T any](ctx context.Context, call func() (T, error)) (T, error) {
+// the short time until rlbuild ends. What it still does is in the journal, for the
+// next run to see to.
+func stopping[T any](ctx context.Context, b *Builder, call func() (T, error)) (T, error) {
 	done := make(chan ended[T], 1)
 	go func() {
 		var e ended[T]
@@ -39,6 +40,7 @@ func stopping[T any](ctx context.Context, call func() (T, error)) (T, error) {
 		case <-time.After(killPause):
 		}
 	}
+	b.unfinished.Store(true)
 	var none T
 	return none, context.Cause(ctx)
 }

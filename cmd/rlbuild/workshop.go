@@ -192,7 +192,8 @@ func (w *workshop) close() error {
 	if w.tempDir != "" && !errors.Is(errors.Join(errs...), engine.ErrMounted) {
 		errs = append(errs, os.RemoveAll(w.tempDir))
 	}
-	if errors.Join(errs...) == nil { // else it is for a later run to try again what couldn't be taken away
+	// Else it is for a later run to try again what couldn't be taken away.
+	if errors.Join(errs...) == nil && (w.engine == nil || !w.engine.Unfinished()) {
 		errs = append(errs, w.journal.End())
 	}
 	if w.store != nil {
