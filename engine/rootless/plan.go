@@ -141,7 +141,7 @@ func findHelper(name string) (h helper, why *trouble.Trouble, facts trouble.Fact
 	var err error
 	if h.path, err = exec.LookPath(name); err != nil {
 		h.path = ""
-		return h, trouble.NoHelper, trouble.Facts{"helper": name}
+		return h, trouble.NoMapHelper, trouble.Facts{"helper": name}
 	}
 	facts = trouble.Facts{"path": h.path}
 	needed := map[string]capability.Cap{"newuidmap": capability.CAP_SETUID, "newgidmap": capability.CAP_SETGID}[name]

@@ -4,7 +4,7 @@ import "github.com/rlbuild/rlbuild/engine/failure"
 
 var machineTroubles = Group{"The machine", []*Trouble{
 	NamespacesOff, NamespacesOffUsers, NamespacesFull, MountNamespacesFull, NoNamespaces, InChroot, Filtered, AppArmor, Refused, NoSetFCap, NoMoreProcesses,
-	MountRefused, NoHelper, HelperNoSUID, HelperPowerless, NoNewPrivs, HelperFailed, RootNoSetID, NoSubIDs, SubIDsUnread, SubIDsElsewhere, SubIDLine,
+	MountRefused, NoMapHelper, HelperNoSUID, HelperPowerless, NoNewPrivs, HelperFailed, RootNoSetID, NoSubIDs, SubIDsUnread, SubIDsElsewhere, SubIDLine,
 	FewSubIDs, SubIDsShared, SubIDsOfAccount, OneIDMapped, RuntimeDir, NoRuntimeDir, WroteBeside,
 }}
 
@@ -100,7 +100,7 @@ var (
 
 // What leaves one ID to map: scripts run, and every file of an image has one owner.
 var (
-	NoHelper = &Trouble{
+	NoMapHelper = &Trouble{
 		Name: "helper-missing",
 		See:  `exec: "newuidmap": executable file not found in $PATH`,
 		Why:  "{helper} isn't installed, or isn't in PATH",
