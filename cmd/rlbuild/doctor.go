@@ -199,6 +199,9 @@ func (d *diagnosis) json(out io.Writer, _ needs) error {
 	return err
 }
 
+// widest is the longest name that others are lined up with.
+const widest = 32
+
 // table prints the report for people: findings under their areas, and the cure on a line of its own.
 func (d *diagnosis) table(out io.Writer, wanted needs) error {
 	var b strings.Builder
@@ -209,7 +212,9 @@ func (d *diagnosis) table(out io.Writer, wanted needs) error {
 			areas = append(areas, f.Area)
 		}
 		byArea[f.Area] = append(byArea[f.Area], f)
-		width = max(width, len(f.Name))
+		if len(f.Name) <= widest {
+			width = max(width, len(f.Name))
+		}
 	}
 	for _, area := range areas {
 		fmt.Fprintln(&b, area)
