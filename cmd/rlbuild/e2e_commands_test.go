@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rlbuild/rlbuild/engine/journal"
 )
 
 // leak matches what must never reach a user: a log line of the libraries, a Go stack.
@@ -45,7 +47,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // clean is the script command `clean [STORE RUNROOT]`: no working container is left in the store, nothing is recorded as
-// mounted, and the directory for temporary files is empty. `! clean` wants a container left.
+// mounted, the directory for temporary files is empty, and no dead run's journal names anything but layers, which go when they
+// are a day old. `! clean` wants a container left.
 func clean(ts *testscript.TestScript, neg bool, args []string) {
 	store, runroot := ts.Getenv("STORE"), ts.Getenv("RUNROOT")
 	switch len(args) {
@@ -79,6 +82,16 @@ func clean(ts *testscript.TestScript, neg bool, args []string) {
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), "buildah-cache-") { // which are there to stay
 			ts.Fatalf("left in TMPDIR: %s", entry.Name())
+		}
+	}
+	dead, err := journal.Dead(filepath.Join(runroot, "rlbuild"))
+	ts.Check(err)
+	for _, remains := range dead {
+		remains.Release()
+		for _, entry := range remains.Entries {
+			if entry.Kind != journal.Layer {
+				ts.Fatalf("a journal is left that names %s %q", entry.Kind, entry.Words)
+			}
 		}
 	}
 }
