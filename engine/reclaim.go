@@ -61,10 +61,10 @@ func plural(noun string, n int) string {
 }
 
 // Reclaim takes away what dead runs have left of this store and outside of it: processes, containers, mounts, temporary files. What
-// live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. With all it also
-// looks for containers whose run has no journal any more, because the run root was lost.
+// live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. With all it
+// looks for containers whose run has no journal any more, because the run root was lost, also when no run is known to have died.
 func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
-	r := &reclaim{store: s, dir: s.JournalDir(), claimed: map[string]bool{}, found: &Reclaimed{}}
+	r := &reclaim{store: s, dir: s.JournalDir(), claimed: map[string]bool{}, runs: map[string]bool{}, found: &Reclaimed{}}
 	if err := os.Mkdir(r.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
 	}
@@ -76,24 +76,25 @@ func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
 		r.claimed[remains.ID] = true
 	}
 	for _, remains := range dead {
-		if remains.Root == "" {
-			err = errors.Join(err, remains.Discard()) // it was killed before it owned anything
-		} else if here := s.JournalHeader(); remains.Root != here.Root || remains.Driver != here.Driver {
+		switch here := s.JournalHeader(); {
+		case remains.Root == "": // it was killed before it owned anything, or a power cut has emptied it
+			err = errors.Join(err, r.run(remains))
+		case remains.Root != here.Root || remains.Driver != here.Driver:
 			remains.Release() // a run on that store will look after it
-		} else if remains.Owners > here.Owners {
+		case remains.Owners > here.Owners:
 			remains.Release()
-			r.found.Runs++
+			r.runs[remains.ID] = true
 			r.found.Left = append(r.found.Left, fmt.Sprintf("all of it: its files may have %d owners, and %d can be mapped here", remains.Owners, here.Owners))
-		} else {
+		default:
 			err = errors.Join(err, r.run(remains))
 		}
 	}
 	if all || len(dead) > 0 {
+		// Also what the journals of the dead don't say: a power cut takes what wasn't on the disk yet.
 		r.sweep()
-	}
-	if all {
 		err = errors.Join(err, r.lost())
 	}
+	r.found.Runs = len(r.runs)
 	return r.found, err
 }
 
@@ -102,6 +103,7 @@ type reclaim struct {
 	store   *store.Store
 	dir     string          // of the journals
 	claimed map[string]bool // the dead runs, by ID
+	runs    map[string]bool // of which something was there, by ID
 	found   *Reclaimed
 }
 
@@ -170,7 +172,7 @@ func (r *reclaim) run(remains *journal.Remains) error {
 		left = append(left, journal.Entry{Kind: journal.Layer, Words: []string{id}})
 	}
 	if len(r.found.Gone)+len(r.found.Left) > before {
-		r.found.Runs++
+		r.runs[remains.ID] = true
 	}
 	if err != nil {
 		remains.Release()

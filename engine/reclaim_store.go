@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.podman.io/storage"
@@ -190,17 +191,16 @@ func (r *reclaim) lost() error {
 	if err != nil {
 		return fmt.Errorf("looking for what killed runs have left: %w", err)
 	}
-	runs := map[string]bool{}
 	for _, c := range containers {
 		badge, _ := c.Flags[store.RunFlag].(string)
 		if badge == "" || !journal.Orphaned(badge, r.dir) {
 			continue
 		}
 		if r.container(ownedContainer{c.ID, c.LayerID}) {
-			runs[badge] = true
+			id, _, _ := strings.Cut(badge, " ")
+			r.runs[id] = true
 		}
 	}
-	r.found.Runs += len(runs)
 	return nil
 }
 
