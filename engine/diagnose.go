@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/moby/sys/userns"
 
@@ -27,15 +28,30 @@ type cause struct {
 // because adds the cause, if there is one, to what is known of a failure.
 func (k *cause) because(e *failure.Error) *failure.Error {
 	if k != nil {
-		e.Err = fmt.Errorf("%w: %w", e.Err, k.of.Reason(nil, k.facts))
-		e.Hint = k.of.Hint(k.facts)
+		facts := k.shown()
+		e.Err = fmt.Errorf("%w: %w", e.Err, k.of.Reason(nil, facts))
+		e.Hint = k.of.Hint(facts)
 	}
 	return e
 }
 
+// shown returns the facts without what a terminal would obey: some are an image's words.
+func (k *cause) shown() trouble.Facts {
+	facts := trouble.Facts{}
+	for name, text := range k.facts {
+		facts[name] = strings.Map(func(r rune) rune {
+			if !unicode.IsPrint(r) {
+				return '·'
+			}
+			return r
+		}, text)
+	}
+	return facts
+}
+
 // explain returns the error of what can't be done for this cause.
 func (k *cause) explain(op, subject string, err error) *failure.Error {
-	return k.of.Explain(op, subject, err, k.facts)
+	return k.of.Explain(op, subject, err, k.shown())
 }
 
 // The places that commands run in, as messages name them.
@@ -60,8 +76,10 @@ type scene struct {
 	network      string
 	devices      []string // it was shown
 	mounts       []sceneMount
-	uids, gids   []idRange // that are mapped where it ran
-	userNS       bool      // capabilities count inside of a user namespace only
+	made         []madeMount // for it alone
+	uids, gids   []idRange   // that are mapped where it ran
+	ownMap       bool        // by the container's own user namespace
+	userNS       bool        // capabilities count inside of a user namespace only
 
 	close func()
 }
@@ -100,10 +118,13 @@ func (c *Container) stepScene(way *stepWay, o RunOptions) (*scene, error) {
 	if s.uids, s.gids, err = c.mappedIDs(); err != nil {
 		return nil, err
 	}
+	s.ownMap = c.mapped()
 	mounts, err := c.mountsOf(o, s.dir)
 	for _, mount := range mounts {
 		if m, ok := hostMount(mount, s.dir); ok {
 			s.mounts = append(s.mounts, m)
+		} else if m, ok := ownedMount(mount, s.dir); ok {
+			s.made = append(s.made, m)
 		}
 	}
 	return s, err
@@ -123,6 +144,33 @@ func hostMount(mount Mount, workDir string) (sceneMount, bool) {
 		return sceneMount{m.Source, inStep(workDir, m.Target), m.Flags.ReadOnly, noExec}, true
 	}
 	return sceneMount{}, false
+}
+
+// madeMount is something that was made for a step, with an owner that its option names.
+type madeMount struct {
+	verb, what, target string
+	owner              rootfs.Info
+}
+
+// ownedMount describes a cache, a secret or an agent's socket.
+func ownedMount(mount Mount, workDir string) (m madeMount, ok bool) {
+	mode, asked := uint32(0), (*uint32)(nil)
+	switch from := mount.(type) {
+	case *CacheMount:
+		m = madeMount{"cache", "the cache", from.Target, rootfs.Info{UID: int(from.UID), GID: int(from.GID)}}
+		mode, asked, ok = 0o755, from.Mode, from.From == nil
+	case *SecretMount:
+		m = madeMount{"secret", "the secret", from.target(), rootfs.Info{UID: int(from.UID), GID: int(from.GID)}}
+		mode, asked, ok = from.mode(), nil, m.target != ""
+	case *SSHMount:
+		m = madeMount{"ssh", "the agent's socket", from.Target, rootfs.Info{UID: int(from.UID), GID: int(from.GID)}}
+		mode, asked, ok = 0o600, from.Mode, from.Target != ""
+	}
+	if asked != nil {
+		mode = *asked
+	}
+	m.owner.Mode, m.target = os.FileMode(mode), inStep(workDir, m.target)
+	return m, ok
 }
 
 // hostScene looks at where a command of the host failed.
@@ -224,7 +272,7 @@ func (s *scene) printed(code int, lines []string) *cause {
 
 // unmappedUser says whether the command was to run as somebody whom nobody can be.
 func (s *scene) unmappedUser() *cause {
-	return beyond(s.uids, s.gids, fmt.Sprint(s.user.UID), fmt.Sprint(s.user.GID))
+	return s.beyond(fmt.Sprint(s.user.UID), fmt.Sprint(s.user.GID))
 }
 
 // setting reads a setting of the kernel, "net/ipv4/ping_group_range", as its words.

@@ -171,6 +171,15 @@ var alone = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)^(?:[EW]: )?(?:(\S+): )?.*\b(?:setgroups|sete?[ug]id|setres[ug]id|can't set groups|cannot set groups|initgroups)\b.*(?:operation not permitted|invalid argument)`)
 })
 
+// beyond returns the cause that one of the IDs isn't mapped where the command ran.
+func (s *scene) beyond(user, group string) *cause {
+	k := beyond(s.uids, s.gids, user, group)
+	if k != nil && s.ownMap {
+		k.of = trouble.ContainerID
+	}
+	return k
+}
+
 // refusedID says which owner that a line is about isn't mapped.
 func (s *scene) refusedID(line string) *cause {
 	if len(s.uids) == 1 && s.uids[0].size == 1 || len(s.gids) == 1 && s.gids[0].size == 1 {
@@ -183,7 +192,7 @@ func (s *scene) refusedID(line string) *cause {
 		return nil
 	}
 	for _, m := range inMessage().FindAllStringSubmatch(line, -1) {
-		if k := beyond(s.uids, s.gids, firstOf(m[1], m[3]), firstOf(m[2], m[4])); k != nil {
+		if k := s.beyond(firstOf(m[1], m[3]), firstOf(m[2], m[4])); k != nil {
 			return k
 		}
 	}
@@ -196,7 +205,7 @@ func (s *scene) refusedID(line string) *cause {
 			m[1], m[2] = "", m[1]
 		}
 		uid, gid := s.ownerIDs(m[1], m[2])
-		if k := beyond(s.uids, s.gids, uid, gid); k != nil {
+		if k := s.beyond(uid, gid); k != nil {
 			return k
 		}
 	}

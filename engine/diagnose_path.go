@@ -144,6 +144,10 @@ func (s *scene) refusedPath(line string) *cause {
 			if k := s.hostRefused(name); k != nil && m[1] == "" {
 				return k
 			}
+		case mount == nil && m[1] == "":
+			if k := s.madeRefused(name, writing().MatchString(line)); k != nil {
+				return k
+			}
 		case mount == nil:
 		case m[1] != "":
 			if mount.readOnly {
@@ -176,6 +180,28 @@ func (s *scene) pathIn(line, word string) (name string, ok bool) {
 		return "", false
 	}
 	return name, marked
+}
+
+// madeRefused says whom a cache, secret or socket was made for, if that isn't the step's user.
+func (s *scene) madeRefused(name string, writing bool) *cause {
+	for _, m := range s.made {
+		below := strings.HasPrefix(name, m.target+"/")
+		if name != m.target && !below || s.user.UID == 0 {
+			continue
+		}
+		want := uint32(unix.R_OK)
+		if below {
+			want = unix.X_OK
+		}
+		if writing || m.verb == "ssh" {
+			want |= unix.W_OK
+		}
+		if !allowed(m.owner, s.user, want) {
+			return &cause{trouble.MountUser, trouble.Facts{"what": m.what, "target": m.target, "mode": fmt.Sprintf("%04o", m.owner.Bits()),
+				"owner": fmt.Sprint(m.owner.UID), "user": fmt.Sprint(s.user.UID), "group": fmt.Sprint(s.user.GID), "verb": m.verb}}
+		}
+	}
+	return nil
 }
 
 // hostRefused says what keeps a host command, which may do what this process may, from a path.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/trouble"
@@ -161,6 +162,15 @@ func TestReadELF(t *testing.T) {
 			readELF(bytes.NewReader(broken))
 			readELF(bytes.NewReader(broken[:at]))
 		}
+	}
+}
+
+// What an image says of itself is shown, and not obeyed by the user's terminal.
+func TestFactsAreShown(t *testing.T) {
+	k := &cause{trouble.NoInterpreter, trouble.Facts{"command": "/x", "place": inTheContainer, "interpreter": "/opt/\x1b[2Jpython\n"}}
+	want := "run /x: failed: the container has /x, but not /opt/·[2Jpython·, which its first line names"
+	if got := k.because(failure.New("run", "/x", "failed")).Error(); got != want {
+		t.Errorf("got %q", got)
 	}
 }
 

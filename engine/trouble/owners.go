@@ -1,7 +1,7 @@
 package trouble
 
 var ownerTroubles = Group{"Owners and permissions", []*Trouble{
-	UnmappedOwner, LostGroup, StepUser, MissingPath, DanglingLink, ReadOnlyMount, UnmappedID, OneID,
+	UnmappedOwner, LostGroup, StepUser, MountUser, MissingPath, DanglingLink, ReadOnlyMount, UnmappedID, ContainerID, OneID,
 }}
 
 var (
@@ -23,10 +23,16 @@ var (
 		Why:  "{path} (mode {mode}) belongs to {owner}, and the step runs as {user}",
 		Cure: `Run the step as root, who is you (user = "root"), give what is mounted to its user (U), have your own ID in the container (userns = "keep-id"), or let others in (chmod o+rX).`,
 	}
+	MountUser = &Trouble{
+		Name: "mount-user",
+		See:  "cat: /run/secrets/token: Permission denied",
+		Why:  "{what} at {target} (mode {mode}) is for user {owner}, and the step runs as user {user}",
+		Cure: "Give it to the step's user: {verb}(…, uid = {user}, gid = {group}); or run the step as root.",
+	}
 	MissingPath = &Trouble{
 		Name: "missing-path",
 		See:  "no such file or directory",
-		Why:  "{path} doesn't exist",
+		Why:  "no such file or directory: {path} doesn't exist",
 		Cure: "Check the path: what is above that part of it is there.",
 	}
 	DanglingLink = &Trouble{
@@ -46,6 +52,12 @@ var (
 		See:  "chown: Invalid argument",
 		Why:  "{id} isn't mapped in the user namespace: {have}",
 		Cure: "Give your user at least {need} sub-IDs in /etc/subuid and /etc/subgid (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER), or take a smaller ID; rlbuild doctor shows what you have.",
+	}
+	ContainerID = &Trouble{
+		Name: "container-id",
+		See:  "chown: Invalid argument (in a container with a user namespace of its own)",
+		Why:  "{id} isn't mapped in the container's user namespace: {have}",
+		Cure: `Map more: userns = "auto:size=…", userns_uid_map and userns_gid_map; or leave the container in rlbuild's own namespace (userns = "host").`,
 	}
 	OneID = &Trouble{
 		Name: "one-id",
