@@ -69,8 +69,8 @@ type scene struct {
 	shell bool     // the command is a line for the shell argv[0]
 	words []string // of the command, for a first look only: no quotes are undone
 
-	user         sandbox.User // whom it ran as, by the IDs it sees
-	files2user   func(sandbox.User) sandbox.User
+	user         sandbox.User                    // whom it ran as, by the IDs it sees
+	hostIDs      func(sandbox.User) sandbox.User // gives a user the IDs that files have for this process
 	keepsGroups  bool
 	capabilities []string // that it was given; of no use for another user than root
 	network      string
@@ -114,7 +114,7 @@ func (c *Container) stepScene(way *stepWay, o RunOptions) (*scene, error) {
 		user: user, keepsGroups: keep, capabilities: capabilities, network: way.network(), devices: way.asked.Device,
 		userNS: userns.RunningInUserNS(), close: func() {},
 	}
-	s.files2user = c.ownerOutside
+	s.hostIDs = c.ownerOutside
 	if s.uids, s.gids, err = c.mappedIDs(); err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (b *Builder) hostScene(o HostOptions) (*scene, error) {
 		shell: len(o.Args) == 0, words: wordsOf(o.Process), keepsGroups: true, network: networkHost,
 		userNS: userns.RunningInUserNS(), close: func() { files.Close() },
 	}
-	s.files2user = func(u sandbox.User) sandbox.User { return u }
+	s.hostIDs = func(u sandbox.User) sandbox.User { return u }
 	s.uids, s.gids, err = ownIDs()
 	return s, err
 }

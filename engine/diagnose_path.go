@@ -263,7 +263,7 @@ func (s *scene) stepMay(at string, info fs.FileInfo, bit uint32) *cause {
 		return nil
 	}
 	file := rootfs.Info{Mode: info.Mode(), UID: int(st.Uid), GID: int(st.Gid)}
-	user := s.files2user(s.user)
+	user := s.hostIDs(s.user)
 	if allowed(file, user, bit) {
 		return nil
 	}

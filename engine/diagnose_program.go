@@ -172,7 +172,7 @@ func (s *scene) closed(name, file string) *cause {
 	if err != nil {
 		return nil
 	}
-	user := s.files2user(s.user)
+	user := s.hostIDs(s.user)
 	for dir := path.Dir(path.Join("/", inside)); ; dir = path.Dir(dir) {
 		info, err := s.files.Stat(dir)
 		if err != nil {

@@ -37,7 +37,7 @@ func stage(t *testing.T, words ...string) *scene {
 	s := &scene{
 		place: inTheContainer, files: files, dir: "/app", env: []string{"PATH=/bin"}, words: words, shell: true,
 		capabilities: []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE"}, network: networkHost, userNS: true, close: func() {},
-		files2user: func(u sandbox.User) sandbox.User { return u },
+		hostIDs: func(u sandbox.User) sandbox.User { return u },
 	}
 	s.uids, s.gids = []idRange{{0, 1}, {1, 65536}}, []idRange{{0, 1}, {1, 65536}}
 	return s
