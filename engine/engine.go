@@ -145,6 +145,13 @@ func (b *Builder) Close() error {
 // interrupted. The journal is to stay then: it names what that may be.
 func (b *Builder) Unfinished() bool { return b.unfinished.Load() }
 
+// Abandon is for a run that can't be closed because another process doesn't give back a lock: what its steps left running is
+// killed, and the terminal is the user's again. Everything else is left to who finds it next.
+func (b *Builder) Abandon() {
+	_ = b.restoreTerminal()
+	killSince(nil)
+}
+
 // step shows a step that prints nothing itself.
 func (b *Builder) step(title string) { b.options.Display.Step(title).Close() }
 

@@ -57,7 +57,7 @@ func signalMain() {
 	flags.StringVar(&s.when, "when", "", "")
 	flags.DurationVar(&s.after, "after", 0, "")
 	flags.IntVar(&s.times, "times", 1, "")
-	flags.DurationVar(&s.within, "within", 100*time.Second, "")
+	flags.DurationVar(&s.within, "within", 10*time.Second, "")
 	err := flags.Parse(os.Args[1:])
 	args := flags.Args()
 	if err != nil || len(args) < 3 {
@@ -136,7 +136,7 @@ func (s *signalled) run() (int, error) {
 func (s *signalled) await(seen <-chan struct{}, ended <-chan error) (status int, err error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(100 * time.Second)
+	late := time.After(30 * time.Second)
 	for there := false; ; {
 		select {
 		case <-seen:
@@ -163,7 +163,7 @@ func (s *signalled) sendAll(group int, terminal *os.File, ended <-chan error) (t
 	start := time.Now()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
-	late := time.After(100 * time.Second)
+	late := time.After(30 * time.Second)
 	for sent := 0; ; {
 		if sent < s.times {
 			sent++

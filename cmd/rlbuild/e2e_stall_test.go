@@ -137,7 +137,7 @@ func holdLock(name string) error {
 		return err
 	}
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-	return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &lock)
+	return unix.FcntlFlock(uintptr(fd), unix.F_SETLKW, &lock)
 }
 
 // stalling is in front of a registry, and stops answering somewhere.

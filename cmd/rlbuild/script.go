@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootless"
 	"github.com/rlbuild/rlbuild/engine/script"
+	"github.com/rlbuild/rlbuild/engine/store"
 )
 
 // note returns what prints one-line notes.
@@ -54,6 +56,7 @@ type job struct {
 	singleID bool
 	session  *builtins.Session
 	stop     context.CancelCauseFunc
+	opened   atomic.Pointer[workshop] // once there is one
 }
 
 // runScript runs a script, or shows its help.
@@ -203,8 +206,9 @@ func (j *job) checkArgs(program *script.Program) error {
 	return nil
 }
 
-// run executes the program and cleans up, whatever happens.
-func (j *job) run(program *script.Program) (err error) {
+// run executes the program and cleans up, whatever happens. Only for a lock that another process doesn't give back it doesn't
+// wait once it is interrupted.
+func (j *job) run(program *script.Program) error {
 	ctx, stop := context.WithCancelCause(context.Background())
 	j.stop = stop
 	defer stop(nil)
@@ -213,6 +217,42 @@ func (j *job) run(program *script.Program) (err error) {
 	if err != nil {
 		return err
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- j.build(ctx, program, created) }()
+	locked := make(chan string, 1)
+	defer context.AfterFunc(ctx, func() { locked <- lockedOut() })()
+	select {
+	case err := <-ended:
+		return err
+	case file := <-locked:
+		if w := j.opened.Load(); w != nil && w.engine != nil {
+			w.engine.Abandon()
+		}
+		j.flags.note(j.std)(store.Holder(file) + " has locked " + file +
+			": what this run made stays until the next run, or rlbuild prune, takes it away")
+		return context.Cause(ctx)
+	}
+}
+
+// lockPatience is how long an interrupted run waits for one and the same lock.
+const lockPatience = 800 * time.Millisecond
+
+// lockedOut returns the name of a lock file for which an interrupted run has waited so long.
+func lockedOut() string {
+	since, last := time.Now(), ""
+	for {
+		file := store.AwaitedLock()
+		if file == "" || file != last {
+			since, last = time.Now(), file
+		} else if time.Since(since) > lockPatience {
+			return file
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// build executes the program in a workshop that is opened when it first needs one, and cleans up.
+func (j *job) build(ctx context.Context, program *script.Program, created *time.Time) (err error) {
 	w := &workshop{} // nothing of it is opened for a script that builds nothing
 	defer func() {
 		if p := recover(); p != nil {
@@ -226,6 +266,7 @@ func (j *job) run(program *script.Program) (err error) {
 			return nil, err
 		}
 		w = opened
+		j.opened.Store(opened)
 		return w.engine, nil
 	}); err != nil {
 		return err
