@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -290,8 +289,8 @@ func joined(err, more error) error {
 }
 
 // catchSignals stops the run at the first INT, TERM, HUP or QUIT. Later ones change nothing: a terminal's Ctrl-C arrives twice
-// anyway, and the cleaning must not be cut short. SIGPIPE comes as an error of the write that caused it. The returned
-// function ends the catching.
+// anyway, and the cleaning must not be cut short, nor what is said at the end. SIGPIPE comes as an error of the write that
+// caused it. The returned function ends the catching, if there was none.
 func catchSignals(stop context.CancelCauseFunc) func() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGPIPE)
@@ -301,6 +300,7 @@ func catchSignals(stop context.CancelCauseFunc) func() {
 		}
 	}
 	done := make(chan struct{})
+	var caught atomic.Bool
 	go func() {
 		for {
 			select {
@@ -308,12 +308,18 @@ func catchSignals(stop context.CancelCauseFunc) func() {
 				return
 			case s := <-signals:
 				if number := s.(syscall.Signal); number != syscall.SIGPIPE {
+					caught.Store(true)
 					stop(&failure.Error{Err: fmt.Errorf("interrupted (%s)", s), Kind: failure.Interrupted, Signal: int(number)})
 				}
 			}
 		}
 	}()
-	return sync.OnceFunc(func() { signal.Stop(signals); close(done) })
+	return func() {
+		if !caught.Load() {
+			signal.Stop(signals)
+			close(done)
+		}
+	}
 }
 
 // sourceDateEpoch returns the time that SOURCE_DATE_EPOCH names, or nil.
