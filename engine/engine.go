@@ -28,6 +28,8 @@ type Options struct {
 	Info    func(string)     // told what was chosen and why, a line at a time; nil drops it
 	Note    func(string)     // told what the user should know of, a line at a time; nil drops it
 
+	PointTempDir func(dir string) error // points the libraries at another name of TempDir, by TMPDIR; nil if that can't be
+
 	Dir string   // where relative host paths, names of archives and host commands start
 	Env []string // the environment of host commands, NAME=VALUE
 
@@ -71,6 +73,8 @@ type Builder struct {
 	cooked  func() error               // gives the user's terminal back its modes; nil if it has them
 
 	unfinished atomic.Bool // some call of the library was left to itself
+
+	passage string // another name of TempDir, for strangers; "" while there is none
 
 	mu         sync.Mutex
 	netns      *heldNetwork // nil until a sandboxed step wants it
@@ -134,7 +138,7 @@ func (b *Builder) Close() error {
 	for _, c := range captures {
 		errs = append(errs, c.Close())
 	}
-	errs = append(errs, netns.close())
+	errs = append(errs, netns.close(), b.closePassage())
 	if err := mount.RecursiveUnmount(b.options.TempDir + "/"); err != nil {
 		errs = append(errs, failure.New("releasing", b.options.TempDir, "%w: %w", ErrMounted, err))
 	}

@@ -37,7 +37,7 @@ func (b *Builder) cacheParent() (string, error) {
 	if at := value(b.options.Env, "TMPDIR"); at != nil {
 		parent = strings.TrimPrefix(*at, "TMPDIR=")
 	} else if conf, err := config.Default(); err == nil {
-		if dir, err := conf.ImageCopyTmpDir(); err == nil && !strings.HasPrefix(dir, b.options.TempDir) {
+		if dir, err := conf.ImageCopyTmpDir(); err == nil && !b.temporary(dir) {
 			parent = dir
 		}
 	}

@@ -3,11 +3,9 @@ package engine
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/util"
 	"go.podman.io/storage/pkg/idmap"
 	"go.podman.io/storage/pkg/idtools"
@@ -105,32 +103,4 @@ func (c *Container) checkMapped(user sandbox.User) error {
 			WithHint("map more of them: userns_uid_map, userns_gid_map.")
 	}
 	return nil
-}
-
-// letIn makes the library's temporary files reachable for the root of a user namespace with these maps, who is a stranger
-// to the directories of the user: the library's helpers enter the step's root as him, below TempDir.
-func (b *Builder) letIn(ids *define.IDMappingOptions) error {
-	if ids == nil || len(ids.UIDMap) == 0 && !ids.AutoUserNs {
-		return nil
-	}
-	if uid, _, err := util.GetHostIDs(ids.UIDMap, ids.GIDMap, 0, 0); err == nil && uid == 0 && !ids.AutoUserNs {
-		return nil
-	}
-	// Others can go through, to names they know; what is in there has permissions of its own.
-	if err := os.Chmod(b.options.TempDir, 0o711); err != nil {
-		return err
-	}
-	for dir := filepath.Dir(b.options.TempDir); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if info.Mode()&0o001 == 0 {
-			return failure.New("userns", dir, "the container's own root, another user here, can't enter this directory, and the step's files lie below it").
-				WithHint("name a directory in TMPDIR that all users can enter, such as /var/tmp; with --isolation sandbox, run needs none.")
-		}
-		if dir == "/" {
-			return nil
-		}
-	}
 }

@@ -58,6 +58,7 @@ func (f *flags) openWorkshop(ctx context.Context, std streams, dir string, singl
 		Store:        w.store,
 		Journal:      w.journal,
 		TempDir:      w.tempDir,
+		PointTempDir: func(dir string) error { return os.Setenv("TMPDIR", dir) },
 		Display:      display,
 		Info:         f.info(std),
 		Note:         f.note(std),
