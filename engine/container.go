@@ -147,6 +147,9 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	b.mu.Lock()
 	b.containers = append(b.containers, c)
 	b.mu.Unlock()
+	if err := b.options.Store.Refuse("from_", o.Image, c.id); err != nil {
+		return nil, errors.Join(err, c.delete())
+	}
 	if err := c.runTriggers(ctx); err != nil {
 		return nil, errors.Join(err, c.delete())
 	}
@@ -219,6 +222,9 @@ func (c *Container) Mount() (string, error) {
 	}
 	if c.root != "" {
 		return c.root, nil
+	}
+	if err := c.run.options.Store.Refuse("mount", c.name, c.id); err != nil {
+		return "", err
 	}
 	if c.adopted != nil {
 		if err := c.refuseStrays(); err != nil {
@@ -307,6 +313,11 @@ func (c *Container) Remove() error {
 func (c *Container) delete() error {
 	if c.gone {
 		return nil
+	}
+	if c.adopted != nil {
+		if err := c.run.options.Store.RefuseDeletion("remove", c.name, c.id); err != nil {
+			return err
+		}
 	}
 	c.targets = nil // they go with the rest
 	if err := c.closeFiles(); err != nil {

@@ -62,6 +62,11 @@ func (b *Builder) removeImage(ctx context.Context, name string, o libimage.Remov
 	if err != nil {
 		return err
 	}
+	if image, err := b.Image(name); err == nil {
+		if err := b.options.Store.RefuseImageDeletion("remove", image.label(), image.ID, o.Force); err != nil {
+			return err
+		}
+	}
 	o.RemoveContainerFunc = b.removeContainersOf
 	_, errs := images.RemoveImages(ctx, []string{name}, &o)
 	return errors.Join(errs...)

@@ -16,6 +16,9 @@ import (
 
 // runByLibrary runs a step the library's way: with an OCI runtime, or in a chroot.
 func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string, argv []string, o RunOptions) (result *Result, err error) {
+	if err := c.run.options.Store.Refuse("", title, c.id); err != nil {
+		return nil, err
+	}
 	mounts, err := c.libraryMounts(ctx, way.Isolation, o)
 	if err != nil {
 		return nil, explain("", title, err)

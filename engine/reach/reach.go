@@ -135,6 +135,9 @@ func (o *Obstacle) Who() string {
 	return "a user"
 }
 
+// Overflow returns the user and the group that stand for all those without an ID in this namespace.
+func Overflow() (user, group int) { return overflow("uid"), overflow("gid") }
+
 // overflow returns the ID that stands for all those that aren't mapped.
 func overflow(kind string) int {
 	id := 65534

@@ -3,11 +3,13 @@ package store
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/unshare"
 	"go.podman.io/storage/types"
@@ -87,9 +89,14 @@ func openFailure(o Options, options types.StoreOptions, err error) error {
 			return e.WithKind(failure.Usage).WithHint("Options are written DRIVER.NAME=VALUE; containers-storage.conf(5) lists them.")
 		}
 		return e.WithHint("Correct the options in storage.conf or STORAGE_OPTS; containers-storage.conf(5) lists them.")
-	case errors.Is(err, os.ErrPermission):
-		return e.WithHint("Something in it belongs to IDs that aren't mapped here: restore the ranges in /etc/subuid and /etc/subgid" +
-			" that it was written under, or name another directory with --root.")
+	case errors.Is(err, fs.ErrPermission):
+		var at *fs.PathError
+		if !errors.As(err, &at) {
+			break
+		}
+		if o := reach.Find(at.Path, reach.Write); o != nil && !o.Missing {
+			return trouble.StoreClosed.Explain(e.Op, e.Subject, err, trouble.Facts{"obstacle": refused(at.Path, o)})
+		}
 	}
 	return e
 }

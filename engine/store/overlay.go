@@ -59,25 +59,38 @@ func (h driverHome) kernelMounts(full bool) error {
 
 // refusal says why the kernel doesn't mount overlay; the library only logs it. err is used when a mount does work.
 func (h driverHome) refusal(err error) string {
-	switch errno := mountTrial(filepath.Dir(h.dir), func(t trial) error {
+	root := filepath.Dir(h.dir)
+	if failed := h.kernelTrial(); failed != nil {
+		return kernelRefusal(root, failed)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("the trial on %s failed", fileSystem(root))
+}
+
+// kernelTrial mounts and uses an overlay on the store's file system the way the driver does.
+func (h driverHome) kernelTrial() error {
+	return mountTrial(filepath.Dir(h.dir), func(t trial) error {
 		data := t.options()
 		if unshare.IsRootless() {
 			data += ",userxattr"
 		}
 		return unix.Mount("overlay", t.merged, "overlay", 0, data)
-	}); {
-	case errors.Is(errno, syscall.ENODEV):
+	})
+}
+
+// kernelRefusal says why the kernel didn't mount a trial on the file system of root.
+func kernelRefusal(root string, err error) string {
+	switch {
+	case errors.Is(err, syscall.ENODEV):
 		return "it has no overlay file system"
-	case errors.Is(errno, syscall.EPERM):
+	case errors.Is(err, syscall.EPERM):
 		return fmt.Sprintf("%s refuses, ordinary users need 5.13 or later", release())
-	case errors.Is(errno, syscall.EINVAL):
-		return fmt.Sprintf("%s can't be the upper file system", fileSystem(filepath.Dir(h.dir)))
-	case errno != nil:
-		return errno.Error()
-	case err != nil:
-		return err.Error()
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Sprintf("%s can't be the upper file system", fileSystem(root))
 	}
-	return fmt.Sprintf("the trial on %s failed", fileSystem(filepath.Dir(h.dir)))
+	return err.Error()
 }
 
 // fuseMounts returns the path of fuse-overlayfs if it works here, else an error of type cannot.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
@@ -61,42 +63,68 @@ func runRootFor(root, usual string) string {
 // makeDir makes dir, or says why it can't be used. Inside a user namespace root may not do as it likes: what belongs to
 // an ID that isn't mapped is closed to it unless it is open to others.
 func makeDir(dir string) error {
-	fail := func(err error, hint string) error {
-		return failure.New("opening the store", dir, "%w", err).WithHint("%s", hint).WithKind(failure.Machine)
-	}
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
 		err = unix.Access(dir, unix.W_OK|unix.X_OK)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, syscall.EROFS):
-		return fail(errors.New("it is on a read-only file system"), "Name directories that are writable with --root and --runroot.")
-	case errors.Is(err, syscall.ENOTDIR):
-		return fail(errors.New("it, or something above it, is not a directory"), "Name another directory with --root or --runroot.")
-	case errors.Is(err, fs.ErrPermission):
-		return fail(fmt.Errorf("%s", refused(dir)),
-			"Name a directory of your own with --root or --runroot, or have this one given to you; each directory above it must let you pass (chmod o+x).")
 	}
-	return fail(err, "Name another directory with --root or --runroot.")
+	const op, elsewhere = "opening the store", "Name another directory with --root or --runroot."
+	obstacle := reach.Find(existing(dir), reach.Write|reach.Search)
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return failure.New(op, dir, "it is on a read-only file system").WithKind(failure.Machine).
+			WithHint("Name directories that are writable with --root and --runroot.")
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EEXIST): // what MkdirAll says of a dangling link
+		reason := errors.New("it, or something above it, is not a directory")
+		if obstacle != nil {
+			reason = obstacle
+		}
+		return failure.New(op, dir, "%w", reason).WithHint("%s", elsewhere).WithKind(failure.Machine)
+	case errors.Is(err, fs.ErrPermission) && obstacle != nil:
+		return trouble.StoreClosed.Explain(op, dir, err, trouble.Facts{"obstacle": refused(dir, obstacle)})
+	}
+	return failure.New(op, dir, "%w", err).WithHint("%s", elsewhere).WithKind(failure.Machine)
 }
 
 // refused says which directory on the way to dir keeps this process out.
-func refused(dir string) string {
-	for d := dir; ; d = filepath.Dir(d) {
-		if info, err := os.Stat(d); err == nil {
-			owner := ""
-			// The overflow ID stands for everybody who isn't mapped.
-			if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != uint32(os.Geteuid()) {
-				owner = ", which belongs to another user"
-			}
-			return fmt.Sprintf("no permission to write in %s%s", d, owner)
+func refused(dir string, o *reach.Obstacle) string {
+	what, whose := "no permission to enter", ""
+	if o.Path == existing(dir) {
+		what = "no permission to write in"
+	}
+	user, group := reach.Overflow()
+	switch {
+	case o.UID == user && o.GID == group:
+		whose = ", which belongs to another user, of a group that isn't mapped in the user namespace"
+	case o.UID != os.Geteuid():
+		whose = ", which belongs to another user"
+	case o.GID == group:
+		whose = ", which belongs to a group that isn't mapped in the user namespace"
+	}
+	return fmt.Sprintf("%s %s%s", what, o.Path, whose)
+}
+
+// closed returns the error for a store that is the user's, while something in it isn't: what another user left there, or root.
+// The library would say so later, in the middle of a build.
+func (c Choice) closed() error {
+	names := []string{"storage.lock", c.Driver}
+	for _, kind := range []string{"image", "layer", "container"} {
+		dir := c.Driver + "-" + kind + "s"
+		names = append(names, dir, dir+"/"+kind+"s.lock", dir+"/"+kind+"s.json")
+	}
+	for _, name := range names {
+		path := filepath.Join(c.Root, name)
+		err := unix.Access(path, unix.W_OK)
+		if !errors.Is(err, syscall.EACCES) {
+			continue // it needn't be there; what else it can be, opening says
 		}
-		if d == filepath.Dir(d) {
-			return "permission denied"
+		if o := reach.Find(path, reach.Write); o != nil {
+			return trouble.StoreClosed.Explain("opening the store", c.Root, err, trouble.Facts{"obstacle": refused(path, o)})
 		}
 	}
+	return nil
 }
 
 // fileSystem names the file system that dir is on.

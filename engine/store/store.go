@@ -45,6 +45,7 @@ type Store struct {
 
 	owner   *ownership // nil until Own
 	keeping bool       // see ForKeeps
+	foreign foreign    // where only one ID is mapped, that is nothing new, and none
 }
 
 // Open opens the store, and makes it if there is none. The process must be inside a namespace (see package rootless) and
@@ -89,9 +90,17 @@ func Open(o Options) (*Store, error) {
 				Driver: a.driver, MountProgram: a.program, Reason: want.because(a, faults),
 				Root: options.GraphRoot, RunRoot: options.RunRoot, Config: config.path,
 			}
+			if err := chosen.closed(); err != nil {
+				return nil, err
+			}
 			want.sweep(note, chosen)
 			want.tell(note, chosen)
-			return &Store{Store: stoppable{s, o.Stop}, Choice: chosen}, nil
+			opened := &Store{Store: stoppable{s, o.Stop}, Choice: chosen}
+			if !o.SingleID {
+				opened.foreign = findForeign(opened)
+				opened.foreign.tell(note, chosen.Root)
+			}
+			return opened, nil
 		}
 		if !unsupported(err) {
 			return nil, openFailure(o, options, err)
