@@ -101,7 +101,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	}
 	conf, err := config.Default()
 	if err != nil {
-		return nil, fmt.Errorf("reading containers.conf: %w", err)
+		return nil, explain("reading", "containers.conf", err)
 	}
 	volumes, err := b.volumeTexts(o.Volumes)
 	if err != nil {

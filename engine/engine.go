@@ -41,6 +41,7 @@ type Options struct {
 	Registries   Registries
 	Created      *time.Time // creation time of images and history entries; nil means the time of the commit
 	Keep         bool       // keep every working container
+	Inspect      bool       // Checkup is all that will be asked for: a signature policy that can't be read is a finding, not a failure
 	Logger       *logrus.Logger
 }
 

@@ -23,6 +23,9 @@ func explain(op, subject string, err error) *failure.Error {
 	if errors.As(err, &known) {
 		return known
 	}
+	if e := explainFile(op, subject, err); e != nil {
+		return e
+	}
 	text := err.Error()
 	for _, s := range signs {
 		if s.when(err, text) {

@@ -45,13 +45,16 @@ func systemContext(o Options) (*types.SystemContext, error) {
 	}
 	switch _, err := signature.DefaultPolicy(sys); {
 	case err == nil:
-	case errors.Is(err, configfile.ErrConfigFileNotFound):
+	case errors.Is(err, configfile.ErrConfigFileNotFound), o.Inspect:
 		path := filepath.Join(o.TempDir, "policy.json")
 		if err := os.WriteFile(path, []byte(acceptAnything), 0o600); err != nil {
 			return nil, fmt.Errorf("writing the default signature policy: %w", err)
 		}
 		sys.SignaturePolicyPath = path
 	default:
+		if e := explainFile("reading", "the signature policy", err); e != nil {
+			return nil, e.WithKind(failure.Usage)
+		}
 		return nil, failure.New("reading", "the signature policy", "%w", err).WithKind(failure.Usage).
 			WithHint("mend the file, or name another with --signature-policy.")
 	}

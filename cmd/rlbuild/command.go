@@ -38,6 +38,7 @@ type flags struct {
 	registriesConf        string
 	registriesConfDir     string
 	shortNames            string
+	inspect               bool // set by doctor alone: what is wrong is what it is after
 	logLevel              string
 	code                  string
 	keep, quiet           bool

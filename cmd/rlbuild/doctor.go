@@ -16,6 +16,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootless"
 	"github.com/rlbuild/rlbuild/engine/script"
+	"github.com/rlbuild/rlbuild/engine/store"
 )
 
 // diagnosis is the doctor's report.
@@ -106,7 +107,7 @@ func readScript(std streams, f *flags, path string) (*script.Program, error) {
 // examine looks at everything, as far as it gets.
 func (d *diagnosis) examine(std streams, f *flags, wanted needs) {
 	quiet := *f
-	quiet.logLevel = "error" // the report says it all
+	quiet.logLevel, quiet.inspect = "error", true // the report says it all
 	namespace, findings, err := rootless.Checkup(rootless.Options{})
 	d.Findings = findings
 	if err == nil {
@@ -139,50 +140,20 @@ func withinReason(area string, check func() []checkup.Finding) []checkup.Finding
 
 // checkWorkshop opens the store and the engine and has them looked at.
 func (f *flags) checkWorkshop(std streams, singleID bool) (findings []checkup.Finding) {
+	inspection := store.Inspection{TempDir: tempParent()}
 	w, err := f.openWorkshop(context.Background(), std, "/", singleID, nil)
 	if err != nil {
-		return []checkup.Finding{broken("store", "store", checkup.Always, err)}
+		inspection.Failure = err
+		return store.Checkup(f.storeOptions(std, singleID), inspection)
 	}
 	defer func() {
 		if err := w.close(); err != nil {
 			findings = append(findings, broken("store", "closing", checkup.Always, err))
 		}
 	}()
-	choice := w.store.Choice
-	driver := checkup.Finding{Area: "store", Name: "driver", Verdict: checkup.OK, Found: choice.Driver + ": " + choice.Reason}
-	if choice.Driver == "vfs" {
-		driver.Verdict = checkup.Limited
-	}
-	findings = append(findings,
-		checkup.Finding{Area: "store", Name: "store", Verdict: checkup.OK, Found: choice.Root + ", state in " + choice.RunRoot}, driver)
-	return append(findings, checkSteps(w)...)
-}
-
-// checkSteps tells how steps run.
-func checkSteps(w *workshop) []checkup.Finding {
-	isolation, err := w.engine.Isolation()
-	if err != nil {
-		return []checkup.Finding{broken("steps", "isolation", checkup.Steps, err)}
-	}
-	kind := checkup.Finding{Area: "steps", Name: "isolation", Verdict: checkup.OK, Found: isolation.Kind, Need: checkup.Steps}
-	if passed := strings.Join(isolation.Passed, "; "); passed != "" {
-		kind.Found += ", since " + passed
-	}
-	runtime := checkup.Finding{Area: "steps", Name: "runtime", Verdict: checkup.OK, Found: isolation.Runtime, Need: checkup.Runtime}
-	if isolation.Kind == "sandbox" {
-		runtime.Found = "none needed"
-	} else if isolation.Runtime == "" && len(isolation.Passed) == 0 {
-		runtime.Found = "none is wanted"
-	} else if isolation.Runtime == "" {
-		runtime.Verdict, runtime.Found = checkup.Failed, "none works here"
-		runtime.Cure = "Steps run in a chroot; install a current crun or runc for more isolation."
-	}
-	network := checkup.Finding{Area: "steps", Name: "network", Verdict: checkup.OK, Found: isolation.Network, Need: checkup.PrivateNetwork}
-	if isolation.Shared != "" {
-		network.Verdict, network.Found = checkup.Failed, isolation.Network+": "+isolation.Shared
-		network.Cure = "Steps share the host's network; a private one takes a current passt (pasta), or netavark for root."
-	}
-	return []checkup.Finding{kind, runtime, network}
+	inspection.Opened = w.store
+	findings = store.Checkup(f.storeOptions(std, singleID), inspection)
+	return append(findings, w.engine.Checkup()...)
 }
 
 // broken is a finding of what couldn't be opened or tried.

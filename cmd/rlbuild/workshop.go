@@ -78,6 +78,7 @@ func (f *flags) openWorkshop(ctx context.Context, std streams, dir string, singl
 		},
 		Created: created,
 		Keep:    f.keep,
+		Inspect: f.inspect,
 		Logger:  logrus.StandardLogger(),
 	}
 	if f.changed("tls-verify") {
@@ -91,7 +92,14 @@ func (f *flags) openWorkshop(ctx context.Context, std streams, dir string, singl
 
 // openStore opens the store that the flags name, inside the namespaces, for work that ends with ctx.
 func (f *flags) openStore(ctx context.Context, std streams, singleID bool) (*store.Store, error) {
-	return store.Open(store.Options{
+	o := f.storeOptions(std, singleID)
+	o.Stop = ctx.Done()
+	return store.Open(o)
+}
+
+// storeOptions say which store that is.
+func (f *flags) storeOptions(std streams, singleID bool) store.Options {
+	return store.Options{
 		Root:          f.root,
 		RunRoot:       f.runRoot,
 		Driver:        f.driver,
@@ -99,9 +107,8 @@ func (f *flags) openStore(ctx context.Context, std streams, singleID bool) (*sto
 		ImageStore:    f.imageStore,
 		Transient:     f.transientStore,
 		SingleID:      singleID,
-		Stop:          ctx.Done(),
 		Note:          f.note(std),
-	})
+	}
 }
 
 // beginJournal opens the run's journal, and takes away what dead runs have left.
@@ -162,14 +169,18 @@ func userTerminal() *engine.Terminal {
 	return t
 }
 
+// tempParent is where temporary files are.
+func tempParent() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	return "/var/tmp" // layers are large, and /tmp is often memory
+}
+
 // makeTempDir makes the run's own temporary directory and points the libraries at it, so that nothing of theirs is left
 // behind when it goes.
 func makeTempDir(j *journal.Journal) (string, error) {
-	parent := os.Getenv("TMPDIR")
-	if parent == "" {
-		parent = "/var/tmp" // layers are large, and /tmp is often memory
-	}
-	parent, err := filepath.Abs(parent)
+	parent, err := filepath.Abs(tempParent())
 	if err != nil {
 		return "", err
 	}

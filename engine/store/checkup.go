@@ -38,13 +38,13 @@ func Checkup(o Options, at Inspection) []checkup.Finding {
 		err = o.apply(&options)
 	}
 	if err != nil {
-		return append(all, failed("directory", err))
+		return append(all, failed("store", err))
 	}
 	if at.Opened == nil {
-		all = append(all, failed("directory", at.Failure))
+		all = append(all, failed("store", at.Failure))
 	} else {
 		choice := at.Opened.Choice
-		all = append(all, checkup.Finding{Area: area, Name: "directory", Verdict: checkup.OK, Found: choice.Root + ", state in " + choice.RunRoot},
+		all = append(all, checkup.Finding{Area: area, Name: "store", Verdict: checkup.OK, Found: choice.Root + ", state in " + choice.RunRoot},
 			driverFinding(choice))
 	}
 	all = append(all, trials(options, at.Opened)...)
@@ -59,9 +59,9 @@ func Checkup(o Options, at Inspection) []checkup.Finding {
 		driver = at.Opened.Choice.Driver
 	}
 	for _, d := range []directory{
-		{name: "store", path: options.GraphRoot, driver: driver, space: storeSpace, inodes: storeInodes},
-		{name: "run root", path: options.RunRoot, space: runSpace},
-		{name: "temporary files", path: at.TempDir, temporary: true, space: tempSpace},
+		{name: "store", path: options.GraphRoot, option: "--root", driver: driver, space: storeSpace, inodes: storeInodes},
+		{name: "run root", path: options.RunRoot, option: "--runroot", space: runSpace},
+		{name: "TMPDIR", path: at.TempDir, option: "TMPDIR", temporary: true, space: tempSpace},
 	} {
 		all = append(all, d.findings()...)
 	}
@@ -106,13 +106,13 @@ func trials(options types.StoreOptions, opened *Store) []checkup.Finding {
 	}
 	home := driverHome{dir: filepath.Join(options.GraphRoot, "overlay"), run: filepath.Join(options.RunRoot, "overlay")}
 	on := fileSystem(options.GraphRoot)
-	kernel := checkup.Finding{Area: area, Name: "overlay by the kernel", Verdict: checkup.OK,
+	kernel := checkup.Finding{Area: area, Name: "kernel overlay", Verdict: checkup.OK,
 		Found: fmt.Sprintf("a trial on %s worked, %s", on, release())}
 	if err := home.kernelTrial(); err != nil {
 		kernel.Verdict, kernel.Found = checkup.Limited, fmt.Sprintf("a trial on %s failed: %s", on, kernelRefusal(options.GraphRoot, err))
 		kernel.Cure = "Put the store on a local file system (ext4, xfs, btrfs, tmpfs) with --root; ordinary users need Linux 5.13 or later."
 	}
-	fuse := checkup.Finding{Area: area, Name: "overlay by fuse-overlayfs", Verdict: checkup.OK}
+	fuse := checkup.Finding{Area: area, Name: "fuse-overlayfs", Verdict: checkup.OK}
 	if path, err := home.fuseMounts(); err == nil {
 		fuse.Found = fmt.Sprintf("a trial on %s worked, %s", on, path)
 	} else {

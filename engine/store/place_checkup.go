@@ -34,6 +34,7 @@ var networked = map[int64]string{
 // directory is one that a run writes to.
 type directory struct {
 	name, path string
+	option     string // by which another one is named
 	driver     string // of the store in it
 	temporary  bool   // layers pass through it, nothing stays
 	space      uint64 // bytes that should be free
@@ -42,11 +43,11 @@ type directory struct {
 
 // findings are about the way to the directory, and about the file system that it is on.
 func (d directory) findings() []checkup.Finding {
-	way := checkup.Finding{Area: "directories", Name: d.name + ": the way there", Verdict: checkup.OK}
+	way := checkup.Finding{Area: "directories", Name: d.name + " path", Verdict: checkup.OK}
 	dir := existing(d.path)
 	if o := reach.Find(dir, reach.Write|reach.Search); o != nil {
 		way.Verdict, way.Found = checkup.Failed, fmt.Sprintf("%s: %v", d.path, o)
-		way.Cure = "Have the directory given to you, or name another: --root, --runroot, TMPDIR; each one above must let you pass (chmod o+x)."
+		way.Cure = "Have the directory given to you, or name another: " + d.option + "; each one above must let you pass (chmod o+x)."
 		return []checkup.Finding{way}
 	}
 	way.Found = d.path
@@ -92,7 +93,7 @@ func strangersAbove(dir string) (found []string) {
 
 // fileSystem is about the one that dir is on.
 func (d directory) fileSystem(dir string) checkup.Finding {
-	f := checkup.Finding{Area: "directories", Name: d.name + ": file system", Verdict: checkup.OK}
+	f := checkup.Finding{Area: "directories", Name: d.name + " file system", Verdict: checkup.OK}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		f.Verdict, f.Found = checkup.Unknown, fmt.Sprintf("%s: %v", dir, err)
@@ -119,26 +120,24 @@ func (d directory) fileSystem(dir string) checkup.Finding {
 	if len(flags) > 0 {
 		facts = append(facts, "mounted "+strings.Join(flags, ", "))
 	}
+	var cures []string
 	limit := func(fact, cure string) {
-		f.Verdict, facts = checkup.Limited, append(facts, fact)
-		if f.Cure == "" {
-			f.Cure = cure
-		}
+		f.Verdict, facts, cures = checkup.Limited, append(facts, fact), append(cures, cure)
 	}
 	switch {
 	case free == 0, st.Files > 0 && st.Ffree == 0:
-		limit("it is full", "Free some space, or name a directory elsewhere: --root, --runroot, TMPDIR.")
+		limit("it is full", "Free some space, or name a directory elsewhere: "+d.option+".")
 		f.Verdict = checkup.Failed
 	case free < d.space:
-		limit(fmt.Sprintf("less than %s", size(d.space)), "Free some space, or name a directory elsewhere: --root, --runroot, TMPDIR.")
+		limit(fmt.Sprintf("less than %s", size(d.space)), "Free some space, or name a directory elsewhere: "+d.option+".")
 	case st.Files > 0 && st.Ffree < d.inodes:
-		limit(fmt.Sprintf("fewer than %d", d.inodes), "Remove files, or name a directory elsewhere: --root, --runroot, TMPDIR.")
+		limit(fmt.Sprintf("fewer than %d", d.inodes), "Remove files, or name a directory elsewhere: "+d.option+".")
 	}
 	if d.temporary && name == "tmpfs" {
 		limit("it is memory, and whole layers pass through it", "Name a directory on a disk in TMPDIR, such as /var/tmp.")
 	}
 	d.flags(st.Flags, remote, limit)
-	f.Found = strings.Join(facts, "; ")
+	f.Found, f.Cure = strings.Join(facts, "; "), strings.Join(cures, " ")
 	return f
 }
 

@@ -27,7 +27,7 @@ type Group struct {
 
 // Table returns all of it, in the README's order.
 func Table() []Group {
-	return []Group{registryTroubles, imageTroubles, diskTroubles, ownerTroubles, stepTroubles, machineTroubles}
+	return []Group{registryTroubles, imageTroubles, configurationTroubles, diskTroubles, ownerTroubles, stepTroubles, machineTroubles}
 }
 
 // Facts are the values of a Trouble's {names}. "detail", if the texts don't use it, is left out.
