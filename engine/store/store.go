@@ -134,6 +134,7 @@ func (a *attempt) open(base *types.StoreOptions, o Options) (storage.Store, erro
 	options.GraphDriverName = a.driver
 	options.GraphDriverOptions = driverOptions(base.GraphDriverOptions, a.driver, len(o.DriverOptions) > 0)
 	home := driverHome{dir: filepath.Join(base.GraphRoot, a.driver), run: filepath.Join(base.RunRoot, a.driver)}
+	existed := exists(home.dir) // before the trial, which makes it
 	if a.driver == "overlay" {
 		if err := a.tryMount(home); err != nil {
 			return nil, err
@@ -146,7 +147,6 @@ func (a *attempt) open(base *types.StoreOptions, o Options) (storage.Store, erro
 		optionValue(options.GraphDriverOptions, "ignore_chown_errors") == "" {
 		options.GraphDriverOptions = append(options.GraphDriverOptions, a.driver+".ignore_chown_errors=true")
 	}
-	existed := exists(home.dir)
 	s, err := storage.GetStore(options)
 	if err != nil && !existed {
 		home.remove() // or the next program finds two drivers' folders
