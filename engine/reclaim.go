@@ -254,9 +254,10 @@ func (r *reclaim) temporary(path, run string) bool {
 	if errors.Is(err, fs.ErrNotExist) {
 		return true
 	}
-	// What is mounted there may be the user's own. It isn't, unless the run was in a mount namespace together with this one.
+	// What is mounted there may be the user's own. It isn't, unless the run was in a mount namespace together with this one. So may
+	// the directory itself be: the run's other one, shown there for the users of its containers.
 	if err == nil {
-		err = mount.RecursiveUnmount(path + "/")
+		err = mount.RecursiveUnmount(path)
 	}
 	if err == nil {
 		err = os.RemoveAll(path)
