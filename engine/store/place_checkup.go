@@ -136,6 +136,9 @@ func (d directory) fileSystem(dir string) checkup.Finding {
 	if d.temporary && name == "tmpfs" {
 		limit("it is memory, and whole layers pass through it", "Name a directory on a disk in TMPDIR, such as /var/tmp.")
 	}
+	if d.temporary && st.Flags&unix.ST_NOEXEC != 0 {
+		limit("an OCI runtime's steps can't be given input", "Name a directory in TMPDIR that isn't mounted noexec.")
+	}
 	d.flags(st.Flags, remote, limit)
 	f.Found, f.Cure = strings.Join(facts, "; "), strings.Join(cures, " ")
 	return f

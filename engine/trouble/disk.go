@@ -3,7 +3,7 @@ package trouble
 import "github.com/rlbuild/rlbuild/engine/failure"
 
 var diskTroubles = Group{"Disk and store", []*Trouble{
-	StoreClosed, OtherMap,
+	StoreClosed, OtherMap, NoExecTemp,
 	NoSpace,
 }}
 
@@ -14,6 +14,12 @@ var (
 		Why:  "{obstacle}",
 		Cure: "Name a directory of your own with --root or --runroot, or have this one given to you; each directory above it must let you pass (chmod o+x).",
 		Kind: failure.Machine,
+	}
+	NoExecTemp = &Trouble{
+		Name: "tmpdir-noexec",
+		See:  "exec: …/rlbuild-…/runc-…: permission denied",
+		Why:  "the program that gives an OCI runtime's step its input would be executed in {dir}, which is mounted noexec",
+		Cure: "Name another directory in TMPDIR; with isolation = \"sandbox\" or \"chroot\" none is needed.",
 	}
 	OtherMap = &Trouble{
 		Name: "other-map",
