@@ -136,7 +136,7 @@ func (s *signalled) run() (int, error) {
 func (s *signalled) await(seen <-chan struct{}, ended <-chan error) (status int, err error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(30 * time.Second)
+	late := time.After(60 * time.Second)
 	for there := false; ; {
 		select {
 		case <-seen:
@@ -163,7 +163,7 @@ func (s *signalled) sendAll(group int, terminal *os.File, ended <-chan error) (t
 	start := time.Now()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
-	late := time.After(30 * time.Second)
+	late := time.After(60 * time.Second)
 	for sent := 0; ; {
 		if sent < s.times {
 			sent++
