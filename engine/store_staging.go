@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"crypto/rand"
 	"os"
 	"path/filepath"
 
 	graphdriver "go.podman.io/storage/drivers"
+
+	"github.com/rlbuild/rlbuild/engine/journal"
 )
 
 // stage makes the layer's files in an empty directory from where storage takes them over by renaming it. The returned function
@@ -23,7 +26,12 @@ func (c *Container) stage(s *staging) (output *graphdriver.DriverWithDifferOutpu
 		}
 		return output, clean, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(s.changes.Dir), "rlbuild-layer-")
+	dir := filepath.Join(filepath.Dir(s.changes.Dir), "rlbuild-layer-"+c.run.options.Journal.ID()+rand.Text()[:8])
+	// A container that doesn't go with the run would keep what is left there by a kill.
+	err = c.run.options.Journal.Note(journal.Temporary, dir)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
 	if err != nil {
 		return nil, func() error { return nil }, err
 	}
