@@ -71,7 +71,10 @@ func (b *Builder) Containers(o ContainersOptions) ([]Found, error) {
 			continue
 		}
 		if builder != nil {
-			if f.Working, err = b.adopt(builder); err != nil {
+			f.Working, err = b.adopt(builder)
+			if errors.Is(err, errNoContainer) {
+				continue // gone since it was listed
+			} else if err != nil {
 				return nil, err
 			}
 		}
