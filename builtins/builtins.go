@@ -104,6 +104,11 @@ func (v *verb) invoke(s *Session, thread *starlark.Thread, receiver starlark.Val
 		return nil, failure.New("", v.name, "%w", errLoading).
 			WithHint("a library has no effect when it is loaded: put the call into a function and call that from the script.")
 	}
+	end, err := script.Begin(thread)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	c := &call{verb: v, session: s, thread: thread, receiver: receiver}
 	if err := c.bind(args, kwargs); err != nil {
 		return nil, err

@@ -134,6 +134,11 @@ func (f *file) resolve(predeclared starlark.StringDict, hints map[string]string)
 		return
 	}
 	f.checkOrder(predeclared)
+	if sobered := sober(options, f.name, f.source, tree); sobered != nil {
+		if program, err := starlark.FileProgram(sobered, predeclared.Has); err == nil {
+			f.program = program
+		}
+	}
 }
 
 func (f *file) report(pos syntax.Position, message, hint string) {

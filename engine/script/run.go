@@ -3,6 +3,7 @@ package script
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime/debug"
 
 	"go.starlark.net/starlark"
@@ -22,40 +23,73 @@ type state struct {
 	ctx     context.Context
 	modules map[*file]starlark.StringDict // loaded and frozen
 	loading int                           // libraries whose top level is running now
+
+	governor *governor
 }
 
-// Run runs the program. Its error is an *Error with the position of every level, around the failing builtin's own
-// error. When ctx ends, the script stops at its next step, and the error wraps context.Cause(ctx). A builtin that panics
-// fails the run like any other.
-func (p *Program) Run(ctx context.Context) (err error) {
-	s := &state{program: p, ctx: ctx, modules: map[*file]starlark.StringDict{}}
-	thread := &starlark.Thread{Name: p.entry.name, Load: s.load, Print: func(_ *starlark.Thread, line string) {
+// Run runs the program within its limits. Its error is an *Error with the position of every level, around the failing
+// builtin's own error. When ctx ends, the script stops at its next step, and the error wraps context.Cause(ctx). A builtin
+// that panics fails the run like any other.
+//
+// A script that is stopped within an operation that doesn't end is left to itself: Run returns, and none of the builtins
+// starts any more, but the process should end soon.
+func (p *Program) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if ctx.Err() != nil {
+		return &Error{Err: context.Cause(ctx)}
+	}
+	thread := &starlark.Thread{Name: p.entry.name, Print: func(_ *starlark.Thread, line string) {
 		if p.opts.Print != nil {
 			p.opts.Print(line)
 		}
 	}}
-	thread.SetLocal(stateKey, s)
-	defer func() {
-		// The interpreter has dropped its frames by now; builtins are guarded one by one to keep them (see guarded).
-		if v := recover(); v != nil {
-			err = &Error{Err: panicked("", v, p.opts.Debug)}
-		}
-	}()
-	if ctx.Err() != nil {
-		return &Error{Err: context.Cause(ctx)}
+	g := govern(thread, p.opts.Limits, stop)
+	earlier := int64(math.MaxInt64)
+	if limit := p.opts.Limits.Memory; limit > 0 {
+		// Garbage may take half as much again; the collector works harder near that.
+		earlier = debug.SetMemoryLimit(int64(min(limit, math.MaxInt64/2) * 3 / 2))
 	}
+	s := &state{program: p, ctx: ctx, modules: map[*file]starlark.StringDict{}, governor: g}
+	thread.Load = s.load
+	thread.SetLocal(stateKey, s)
 	defer context.AfterFunc(ctx, func() { thread.Cancel("interrupted") })()
 
-	_, err = p.entry.program.Init(thread, p.predeclared)
-	if err == nil {
+	done, stuck := make(chan struct{}), make(chan struct{})
+	var failed *Error
+	go func() {
+		defer close(done)
+		failed = p.execute(thread)
+	}()
+	go g.watch(ctx, done, stuck)
+	select {
+	case <-stuck:
+		return p.abandonedError(ctx, g) // with the memory limit as it is: changing it waits for the very operation
+	case <-done:
+		debug.SetMemoryLimit(earlier)
+	}
+	if failed == nil {
 		return nil
 	}
-	failed := p.explain(err)
 	if ctx.Err() != nil {
 		// Whatever the running step said, it said because it was stopped.
 		failed.Err = context.Cause(ctx)
 	}
 	return failed
+}
+
+// execute runs the entry script on the thread.
+func (p *Program) execute(thread *starlark.Thread) (failed *Error) {
+	defer func() {
+		// The interpreter has dropped its frames by now; builtins are guarded one by one to keep them (see guarded).
+		if v := recover(); v != nil {
+			failed = &Error{Err: panicked("", v, p.opts.Debug)}
+		}
+	}()
+	if _, err := p.entry.program.Init(thread, p.predeclared); err != nil {
+		return p.explain(err)
+	}
+	return nil
 }
 
 // loadError marks an error that the top level of a library ended with, so that the interpreter's wrapping of it ("cannot

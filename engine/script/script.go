@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"go.starlark.net/lib/json"
 	"go.starlark.net/lib/math"
 	"go.starlark.net/lib/time"
 	"go.starlark.net/starlark"
@@ -36,6 +35,7 @@ type Options struct {
 	Predeclared starlark.StringDict // the builtins, on top of Universe
 	Print       func(line string)   // receives what print prints, without a newline; nil drops it
 	Debug       func(text string)   // receives the Go stack of a builtin that panicked; nil drops it
+	Limits      Limits              // what a run may take
 	Hints       map[string]string   // what to write instead of a name that nothing defines or a reserved word, a sentence each
 }
 
@@ -50,7 +50,7 @@ type Program struct {
 // Universe returns what every script has besides Starlark's own universe: json, math, time and struct.
 func Universe() starlark.StringDict {
 	return starlark.StringDict{
-		"json":   json.Module,
+		"json":   jsonModule(),
 		"math":   math.Module,
 		"time":   time.Module,
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
@@ -71,7 +71,7 @@ func Parse(opts Options) (*Program, error) {
 			return nil, unreadable(opts.Path, err)
 		}
 	}
-	predeclared := Universe()
+	predeclared := withGulpers(Universe())
 	maps.Copy(predeclared, guarded(opts.Predeclared, opts.Debug))
 
 	l := &loader{opts: opts, predeclared: predeclared, byRel: map[string]*file{}}

@@ -1,0 +1,190 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.starlark.net/starlark"
+)
+
+// limited runs a script with limits, within the time that a hang would take the suite.
+func limited(t *testing.T, source string, limits Limits, verbs starlark.StringDict) error {
+	t.Helper()
+	p, err := Parse(Options{Path: "main.star", Source: []byte(source), Limits: limits, Predeclared: verbs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errors.New("it never ends"))
+	defer cancel()
+	return p.Run(ctx)
+}
+
+func wantEnd(t *testing.T, err error, message, position string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), message) || !strings.Contains(trace(err), position) {
+		t.Errorf("got %v\n%s\nwant %q at %s", err, trace(err), message, position)
+	}
+}
+
+func TestStepsAreLimited(t *testing.T) {
+	const loop = "def f():\n  for i in range(100000):\n    for j in range(100000):\n      pass\nf()\n"
+	wantEnd(t, limited(t, loop, Limits{Steps: 1_000_000}, nil), "the script took 1000000 steps", "main.star:3")
+	wantEnd(t, limited(t, loop, Limits{Steps: 1000}, nil), "the script took 1000 steps", "main.star:3")
+	if err := limited(t, "for i in range(100): pass\n", Limits{Steps: 1000}, nil); err != nil {
+		t.Error(err)
+	}
+	if err := limited(t, "for i in range(1000000): pass\n", Limits{}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNestingIsLimited grows values in all the places that a script has for them, and then makes the interpreter recurse.
+func TestNestingIsLimited(t *testing.T) {
+	for name, source := range map[string]string{
+		"printed":   "def f():\n  x = ()\n  for i in range(20000000):\n    x = (x,)\n  print(x)\nf()\n",
+		"global":    "x = [()]\nfor i in range(20000000):\n    x[0] = (x[0],)\n{x[0]: 1}\n",
+		"dict":      "d = {}\nfor i in range(20000000):\n    d[0] = {1: d.get(0)}\njson.encode(d)\n",
+		"struct":    "def f():\n  d = None\n  for i in range(20000000):\n    d = struct(d = d)\n  str(d)\nf()\n",
+		"shared":    "def f():\n  x = [()]\n  y = ()\n  [lambda: y]\n  for i in range(20000000):\n    y = (y,)\n  set([y])\nf()\n",
+		"bound":     "def f(append, l):\n  for i in range(20000000):\n    append([l.pop()])\n\ndef g():\n  l = [1]\n  f(l.append, l)\n  str(l)\ng()\n",
+		"functions": "def f():\n  g = None\n  for i in range(20000000):\n    g = lambda x = g: x\n  return g\nstr(f())\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantEnd(t, limited(t, source, Limits{}, nil), "values are nested more than 100000 deep", "main.star:")
+		})
+	}
+	wantEnd(t, limited(t, "json.decode('[' * 4000000)\n", Limits{}, nil), "json.decode: the text is nested more than 10000 deep", "main.star:1")
+	wantEnd(t, limited(t, "json.decode(x = '[{\"a\":' * 4000000, default = 1)\n", Limits{}, nil), "nested more than 10000 deep", "main.star:1")
+}
+
+// TestDeepValuesWork holds that what is allowed is also possible: the deepest values, and circles.
+func TestDeepValuesWork(t *testing.T) {
+	source := `
+def deep(n):
+    x = ()
+    for i in range(n):
+        x = (x,)
+    return x
+
+x = deep(99990)
+str(x)
+{x: 1}
+json.decode("[" * 9000 + '"[[["' + "]" * 9000)
+json.decode('"' + "[" * 50000 + '"')
+l = []
+l.append(l)
+str(l)
+d = {}
+d[1] = d
+str(d)
+big = [str(i) for i in range(2000000)]
+`
+	if err := limited(t, source, Limits{}, nil); err != nil {
+		t.Error(err)
+	}
+	wantEnd(t, limited(t, "l = []\nl.append(l)\njson.encode(l)\n", Limits{}, nil), "cycle", "main.star:3")
+	wantEnd(t, limited(t, "l = []\nl.append(l)\nl == [[[[[[[[[[[[[[[[l]]]]]]]]]]]]]]]]\n", Limits{}, nil), "recursion", "main.star:3")
+}
+
+// TestStuckOperations stops scripts in the middle of operations that nothing can interrupt.
+func TestStuckOperations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const never = "def f():\n  x = ()\n  for i in range(64):\n    x = (x, x)\n  return {x: 1}\nf()\n" // 2^64 hashes
+	p, err := Parse(Options{Path: "main.star", Source: []byte(never)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 100*time.Millisecond, errors.New("stopped"))
+	defer cancel()
+	if os.Getenv("STUCK") == "" { // the goroutine goes on for ever: it gets a process of its own
+		again(t, "STUCK=1")
+		return
+	}
+	start := time.Now()
+	err = p.Run(ctx)
+	wantEnd(t, err, "stopped", "main.star:5")
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// TestMemoryIsLimited lets scripts eat, each in a process of its own whose largest size is looked at.
+func TestMemoryIsLimited(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const limit = 200 << 20
+	for name, source := range map[string]string{
+		"bites":   "def f():\n  x = []\n  for i in range(1000000000):\n    x.append(str(i))\nf()\n",
+		"gulp":    "x = [0] * 1000000000\n",
+		"words":   "x = 'x' * 1000000\ny = 'y'.join([x] * 100000)\n",
+		"replace": "x = 'x' * 1000000\nx.replace('x', x)\n",
+		"again":   "x = [0]\nx[0] = [1]\nx[0] *= 100000000\n",
+		"range":   "x = list(range(10000000000))\n",
+		"twice":   "def f():\n  x = 'x'\n  for i in range(60):\n    x += x\nf()\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if os.Getenv("EAT") == "" {
+				if rss := again(t, "EAT=1"); rss > 5*limit {
+					t.Errorf("it grew to %d MiB, with a limit of %d", rss>>20, limit>>20)
+				} else {
+					t.Logf("%d MiB", rss>>20)
+				}
+				return
+			}
+			err := limited(t, source, Limits{Memory: limit}, nil)
+			wantEnd(t, err, "need more memory than the 200 MiB", "main.star:")
+		})
+	}
+	if os.Getenv("EAT") == "" {
+		garbage := "def f():\n  for i in range(3000):\n    x = 'x' * 1000000\nf()\n"
+		if err := limited(t, garbage, Limits{Memory: limit}, nil); err != nil {
+			t.Errorf("garbage counts: %v", err)
+		}
+	}
+}
+
+// again runs the test in another process and returns how large that grew, in bytes.
+func again(t *testing.T, env string) int64 {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), env)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+}
+
+// TestVerbsAreWaitedFor holds that a stopped script is not left while a builtin of rlbuild's own is still at work.
+func TestVerbsAreWaitedFor(t *testing.T) {
+	ended := false
+	slow := starlark.NewBuiltin("slow", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		end, err := Begin(thread)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		<-Context(thread).Done()
+		time.Sleep(stopGrace + 200*time.Millisecond) // cleaning up
+		ended = true
+		return starlark.None, nil
+	})
+	p, err := Parse(Options{Path: "main.star", Source: []byte("slow()\n"), Predeclared: starlark.StringDict{"slow": slow}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 10*time.Millisecond, errors.New("stopped"))
+	defer cancel()
+	if err := p.Run(ctx); !ended || err == nil || err.Error() != "stopped" {
+		t.Errorf("ended %v, %v", ended, err)
+	}
+}
