@@ -43,7 +43,7 @@ var table = []room{
 		},
 		external: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/sirupsen/logrus", "golang.org/x/term",
-			"go.podman.io/buildah", "go.starlark.net",
+			"golang.org/x/sys/unix", "github.com/docker/go-units", "go.podman.io/buildah", "go.starlark.net",
 		},
 		symbols: map[string][]string{
 			"go.podman.io/buildah":        {"InitReexec"},

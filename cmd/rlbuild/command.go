@@ -42,6 +42,7 @@ type flags struct {
 	logLevel              string
 	code                  string
 	keep, quiet           bool
+	limits                limitFlags
 
 	changed func(name string) bool
 }
@@ -125,6 +126,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.logLevel, "log-level", "warn", "what is said besides the script's own output: error, warn, info, debug or trace")
 	p.BoolVar(&f.keep, "keep", false, "keep working containers for a look, and say their names")
 	p.BoolVarP(&f.quiet, "quiet", "q", false, "don't show steps and their output")
+	f.limits.register(command.Flags())
 	command.Flags().StringVarP(&f.code, "c", "c", "", "run `CODE` instead of a script")
 	command.Flags().SetInterspersed(false)
 }

@@ -53,6 +53,7 @@ type job struct {
 	args     map[string]string
 	help     bool
 	singleID bool
+	limits   script.Limits
 	session  *builtins.Session
 	stop     context.CancelCauseFunc
 	opened   atomic.Pointer[workshop] // once there is one
@@ -70,6 +71,10 @@ func runScript(std streams, f *flags, args []string) error {
 	if err := j.parseArgs(args); err != nil {
 		return err
 	}
+	var err error
+	if j.limits, err = f.limits.check(); err != nil {
+		return err
+	}
 	if j.path == "-" {
 		// Standard input is read once, by the process inside.
 		if !j.help {
@@ -77,7 +82,7 @@ func runScript(std streams, f *flags, args []string) error {
 				return err
 			}
 		}
-		source, err := io.ReadAll(os.Stdin)
+		source, err := io.ReadAll(io.LimitReader(os.Stdin, script.MaxSource+1)) // Parse says what is wrong with more
 		if err != nil {
 			return failure.New("reading", "the script from standard input", "%w", err).WithKind(failure.Usage)
 		}
@@ -147,6 +152,7 @@ func (j *job) parse() (*script.Program, error) {
 		Dir:         j.dir,
 		Predeclared: j.session.Predeclared(),
 		Hints:       builtins.Hints(),
+		Limits:      j.limits,
 		Print:       j.print,
 		Debug: func(text string) {
 			if j.flags.says(logrus.DebugLevel) {
@@ -212,6 +218,11 @@ func (j *job) run(program *script.Program) error {
 	j.stop = stop
 	defer stop(nil)
 	defer catchSignals(stop)()
+	var tooLong error
+	if limit := j.flags.limits.timeout; limit > 0 {
+		tooLong = j.flags.limits.errTimeout()
+		defer time.AfterFunc(limit, func() { stop(tooLong) }).Stop()
+	}
 	created, err := sourceDateEpoch()
 	if err != nil {
 		return err
@@ -272,7 +283,7 @@ func (j *job) build(ctx context.Context, program *script.Program, created *time.
 	}
 	defer func() { err = joined(err, j.session.Close()) }()
 	err = program.Run(ctx)
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); cause != nil && (cause != tooLong || err == nil) {
 		return cause // whatever the interruption made fail is its consequence
 	}
 	return err

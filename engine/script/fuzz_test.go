@@ -78,7 +78,7 @@ func TestLargeSources(t *testing.T) {
 		{"", "x=1\n", ""},
 		{"", "y\n", ""},
 	} {
-		n := (maxSource - len(shape.start) - len(shape.end)) / len(shape.again)
+		n := (MaxSource - len(shape.start) - len(shape.end)) / len(shape.again)
 		source := shape.start + strings.Repeat(shape.again, n) + shape.end
 		p, err := Parse(Options{Path: "a.star", Source: []byte(source)})
 		var problems Problems

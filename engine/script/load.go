@@ -170,7 +170,7 @@ func (l *loader) load(f *file, statement *syntax.LoadStmt) *file {
 	file := filepath.Join(l.opts.Dir, filepath.FromSlash(rel))
 	library.dir = filepath.Dir(file)
 	var err error
-	if library.source, err = readSource(file); err != nil {
+	if library.source, err = readLibrary(file); err != nil {
 		message := fmt.Sprintf("load %q: reading %s: %v", module, library.name, cause(err))
 		f.report(pos, message, l.missing(module, file, err))
 		return nil
@@ -208,6 +208,15 @@ func locate(rel, module string) (at, message, hint string) {
 		return refuse("names a directory", forms)
 	}
 	return at, "", ""
+}
+
+// readLibrary returns the text of a library. The entry script may come through a pipe, as from a shell's <(…); a library
+// that is one would hold everything up until somebody writes to it.
+func readLibrary(file string) ([]byte, error) {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, errors.New("not a regular file")
+	}
+	return readSource(file)
 }
 
 // missing returns a hint for a library that can't be read: the name it is likely found under.

@@ -23,9 +23,9 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
 
-// maxSource is how much text one file may hold. It is far above any script, keeps a device or an endless pipe given by
+// MaxSource is how much text one file may hold. It is far above any script, keeps a device or an endless pipe given by
 // mistake from filling the memory, and keeps the resolver, which recurses over expressions, within Go's stack.
-const maxSource = 1 << 20
+const MaxSource = 1 << 20
 
 // Options says what to run and what it may use.
 type Options struct {
@@ -71,6 +71,9 @@ func Parse(opts Options) (*Program, error) {
 			return nil, unreadable(opts.Path, err)
 		}
 	}
+	if len(source) > MaxSource {
+		return nil, failure.New("reading", opts.Path, "%w", errTooLarge).WithKind(failure.Usage)
+	}
 	predeclared := withGulpers(Universe())
 	maps.Copy(predeclared, guarded(opts.Predeclared, opts.Debug))
 
@@ -93,15 +96,17 @@ func readSource(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSource+1))
+	text, err := io.ReadAll(io.LimitReader(f, MaxSource+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxSource {
-		return nil, fmt.Errorf("larger than %d MiB", maxSource>>20)
+	if len(text) > MaxSource {
+		return nil, errTooLarge
 	}
 	return text, nil
 }
+
+var errTooLarge = fmt.Errorf("larger than %d MiB", MaxSource>>20)
 
 // unreadable explains why the entry script can't be read.
 func unreadable(path string, err error) error {
