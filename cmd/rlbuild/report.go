@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/script"
 )
 
@@ -18,6 +19,7 @@ func report(w io.Writer, err error) {
 	if err == nil {
 		return
 	}
+	w = plain{w}
 	var problems script.Problems
 	if errors.As(err, &problems) {
 		for _, p := range problems {
@@ -29,7 +31,7 @@ func report(w io.Writer, err error) {
 		}
 		return
 	}
-	lines := strings.Split(failure.Redact(err.Error()), "\n")
+	lines := strings.Split(strings.TrimRight(failure.Redact(err.Error()), "\n"), "\n")
 	fmt.Fprintf(w, "rlbuild: %s\n", strings.Join(lines, "\n  "))
 	for _, line := range failure.OutputOf(err) {
 		fmt.Fprintf(w, "  | %s\n", line)
@@ -53,4 +55,17 @@ func hint(w io.Writer, text string) {
 		text = string(unicode.ToLower(first)) + text[size:]
 	}
 	fmt.Fprintf(w, "hint: %s\n", strings.TrimSuffix(text, "."))
+}
+
+// plain writes whole lines that can't do anything to a terminal: messages quote scripts, commands, images and registries.
+type plain struct{ w io.Writer }
+
+func (p plain) Write(text []byte) (int, error) {
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		whole := strings.TrimSuffix(line, "\n")
+		b.WriteString(output.Printable(whole) + line[len(whole):])
+	}
+	_, err := io.WriteString(p.w, b.String())
+	return len(text), err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/rlbuild/rlbuild/builtins"
 	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/rootless"
 	"github.com/rlbuild/rlbuild/engine/script"
 	"github.com/rlbuild/rlbuild/engine/store"
@@ -29,7 +30,7 @@ import (
 func (f *flags) note(std streams) func(string) {
 	return func(line string) {
 		if f.says(logrus.WarnLevel) {
-			fmt.Fprintf(std.err, "rlbuild: %s\n", line)
+			fmt.Fprintf(std.err, "rlbuild: %s\n", output.Printable(line))
 		}
 	}
 }
@@ -38,7 +39,7 @@ func (f *flags) note(std streams) func(string) {
 func (f *flags) info(std streams) func(string) {
 	return func(line string) {
 		if f.says(logrus.InfoLevel) {
-			fmt.Fprintf(std.err, "rlbuild: %s\n", line)
+			fmt.Fprintf(std.err, "rlbuild: %s\n", output.Printable(line))
 		}
 	}
 }

@@ -69,6 +69,6 @@ func (j *job) showHelp(program *script.Program) error {
 		}
 		fmt.Fprintln(&b, strings.TrimRight(line, " "))
 	}
-	_, err := fmt.Fprint(j.std.out, b.String())
+	_, err := fmt.Fprint(plain{j.std.out}, b.String())
 	return err
 }

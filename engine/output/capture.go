@@ -129,7 +129,7 @@ func (c *Capture) Tail(n int) []string {
 	var kept []string
 	for _, line := range lines {
 		if line = strings.TrimRight(line, " \t\r"); line != "" {
-			kept = append(kept, printable(line))
+			kept = append(kept, Printable(line))
 		}
 	}
 	return kept[max(0, len(kept)-n):]

@@ -8,7 +8,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"unicode/utf8"
 )
 
 // maxLine bounds the text held back while waiting for a line's end, in bytes; a longer line is shown in pieces.
@@ -30,12 +29,12 @@ func (d *Display) Step(title string) *Step {
 	d.steps++
 	s := &Step{display: d, prefix: fmt.Sprintf("#%d ", d.steps)}
 	d.mu.Unlock()
-	d.line(s.prefix + printable(title))
+	d.line(s.prefix + Printable(title))
 	return s
 }
 
 // Line shows one line that belongs to no step.
-func (d *Display) Line(text string) { d.line(printable(text)) }
+func (d *Display) Line(text string) { d.line(Printable(text)) }
 
 func (d *Display) line(text string) {
 	d.mu.Lock()
@@ -66,7 +65,7 @@ func (s *Step) Stream() io.Writer {
 }
 
 // Line shows one line of rlbuild's own under the step.
-func (s *Step) Line(text string) { s.display.line(s.prefix + printable(text)) }
+func (s *Step) Line(text string) { s.display.line(s.prefix + Printable(text)) }
 
 // Close shows what its streams still hold of unfinished lines.
 func (s *Step) Close() {
@@ -97,8 +96,9 @@ func (s *stream) Write(p []byte) (int, error) {
 		s.pending = s.pending[end+1:]
 	}
 	if len(s.pending) > maxLine {
-		s.show(s.pending)
-		s.pending = nil
+		n := wholeRunes(s.pending)
+		s.show(s.pending[:n])
+		s.pending = s.pending[n:]
 	}
 	return len(p), nil
 }
@@ -118,42 +118,5 @@ func (s *stream) show(line []byte) {
 	if last := strings.LastIndexByte(text, '\r'); last >= 0 {
 		text = text[last+1:]
 	}
-	s.step.display.line(s.step.prefix + "| " + printable(text))
-}
-
-// printable replaces control characters, so that foreign output can neither move the cursor nor retitle the terminal.
-// Tabs stay; colours go.
-func printable(text string) string {
-	if strings.IndexFunc(text, isControl) < 0 {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		if n := escapeLen(text[i:]); n > 0 {
-			i += n
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(text[i:])
-		i += size
-		if isControl(r) {
-			r = '·'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func isControl(r rune) bool { return r != '\t' && (r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0) }
-
-// escapeLen returns the length of the colour or cursor sequence (ECMA-48 CSI) that text starts with, or 0.
-func escapeLen(text string) int {
-	if !strings.HasPrefix(text, "\x1b[") {
-		return 0
-	}
-	for i := 2; i < len(text); i++ {
-		if text[i] >= 0x40 && text[i] <= 0x7e {
-			return i + 1
-		}
-	}
-	return len(text)
+	s.step.display.line(s.step.prefix + "| " + Printable(text))
 }

@@ -2,9 +2,11 @@ package output
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestDisplayKeepsLinesUnderTheirStep(t *testing.T) {
@@ -83,4 +85,67 @@ func write(t *testing.T, w interface{ Write([]byte) (int, error) }, text string)
 	if n, err := w.Write([]byte(text)); err != nil || n != len(text) {
 		t.Fatalf("Write = %d, %v", n, err)
 	}
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain\ttext, größer":                      "plain\ttext, größer",
+		"\x1b[31mred\x1b[0m":                       "red",
+		"\x1b[2J\x1b[1;1Hgone":                     "gone",
+		"\x1b]52;c;aGk=\x07":                       "·]52;c;aGk=·",
+		"\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\": "·]8;;http://x·\\link·]8;;·\\",
+		"back\b\b\b\bgone":                         "back····gone",
+		"two\nlines\rone":                          "two·lines·one",
+		"\u009b31mC1 \u0085":                       "·31mC1 ·",
+		"bytes \x9b31m \xff":                       "bytes \ufffd31m \ufffd",
+		"user\u202egnp.exe":                        "user·gnp.exe",
+		"\u2066a\u2069 \u200f":                     "·a· ·",
+		"half \x1b[":                               "half ",
+		"DEL \x7f NUL \x00":                        "DEL · NUL ·",
+	} {
+		if got := Printable(text); got != want {
+			t.Errorf("Printable(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzShown holds that whatever a command prints, in whatever pieces, every line that is shown is harmless and belongs to its
+// step, nothing printable is lost, and what was captured is what was printed.
+func FuzzShown(f *testing.F) {
+	f.Add([]byte("a\x1b[31mb\r\nc"), uint16(3))
+	f.Add([]byte("\x9b\xe2\x80\xae\n\n"), uint16(1))
+	f.Add([]byte("half a line"), uint16(100))
+	f.Fuzz(func(t *testing.T, data []byte, piece uint16) {
+		var shown bytes.Buffer
+		step := New(&shown).Step("run")
+		captured := NewCapture(t.TempDir())
+		defer captured.Close()
+		w := io.MultiWriter(step.Stream(), captured)
+		for rest := data; len(rest) > 0; {
+			n := min(len(rest), int(piece)+1)
+			write(t, w, string(rest[:n]))
+			rest = rest[n:]
+		}
+		step.Close()
+		for _, line := range strings.Split(strings.TrimSuffix(shown.String(), "\n"), "\n")[1:] {
+			if !strings.HasPrefix(line, "#1 | ") || strings.IndexFunc(line, isUnsafe) >= 0 || !utf8.ValidString(line) {
+				t.Errorf("shown: %q", line)
+			}
+		}
+		if lines := bytes.Count(data, []byte("\n")); strings.Count(shown.String(), "\n") < lines+1 {
+			t.Errorf("%d lines of %q are shown as %q", lines, data, shown.String())
+		}
+		if text, err := captured.Text(); err != nil || text != string(data) {
+			t.Errorf("captured %q, %v; want %q", text, err, data)
+		}
+		for _, line := range captured.Tail(5) {
+			if strings.IndexFunc(line, isUnsafe) >= 0 || !utf8.ValidString(line) || strings.TrimSpace(line) == "" && line != "" {
+				t.Errorf("tail: %q", line)
+			}
+		}
+		whole := Printable(string(data))
+		if strings.IndexFunc(whole, isUnsafe) >= 0 || !utf8.ValidString(whole) || Printable(whole) != whole {
+			t.Errorf("Printable(%q) = %q", data, whole)
+		}
+	})
 }
