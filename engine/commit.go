@@ -17,6 +17,7 @@ import (
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/layer"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
@@ -208,7 +209,9 @@ func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, e
 		parent = plan.base[below-1].ID
 	}
 	made, err := c.storeLayer(ctx, changes, parent, j.givesUp())
-	if err != nil {
+	if errors.Is(err, layer.ErrReserved) {
+		return nil, nil, notDirect(err.Error())
+	} else if err != nil {
 		return nil, nil, err
 	}
 	layers, err := plan.baseDescriptors()

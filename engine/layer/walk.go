@@ -1,11 +1,13 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"syscall"
 
 	"go.podman.io/storage/pkg/archive"
@@ -21,6 +23,10 @@ type entry struct {
 	parts chan part   // what the stream holds of it; closed when that is all
 	empty chan []byte // buffers to read into
 }
+
+// ErrReserved is the error of a copy of changes that hold a directory whose name means a deletion, or a file of such a name
+// beside the one that it deletes: what unpacking makes of them depends on the order.
+var ErrReserved = errors.New("this name means a deletion in layers")
 
 // walk sends the files in the order of filepath.WalkDir, which is the order storage writes them in.
 func (p *pipeline) walk() {
@@ -39,6 +45,11 @@ func (p *pipeline) walkDir(dir string, seen map[uint64]string) bool {
 		info, err := os.Lstat(path.Join(p.Dir, name))
 		if err != nil {
 			return p.fail(err)
+		}
+		if hidden, ok := strings.CutPrefix(base, archive.WhiteoutPrefix); ok && p.copies != nil {
+			if _, found := slices.BinarySearch(names, hidden); found || info.IsDir() {
+				return p.fail(fmt.Errorf("%w: %s", ErrReserved, name))
+			}
 		}
 		if info.Mode()&os.ModeSocket != 0 {
 			continue // tar has no sockets

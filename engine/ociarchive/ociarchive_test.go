@@ -200,3 +200,59 @@ func TestUnsuitable(t *testing.T) {
 		t.Errorf("got %v, want %v", err, os.ErrNotExist)
 	}
 }
+
+// FuzzArchive holds that an archive of any blobs, under any name, is a tar file whose index leads to each of them.
+func FuzzArchive(f *testing.F) {
+	f.Add([]byte("a layer"), []byte(`{"schemaVersion":2}`), "localhost/x:1")
+	f.Add([]byte{}, []byte{0xff}, "\x00\n\"")
+	f.Fuzz(func(t *testing.T, layer, manifest []byte, name string) {
+		file := filepath.Join(t.TempDir(), "x.tar")
+		w, err := Create(file, time.Unix(1700000000, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		want := map[string][]byte{}
+		var described v1.Descriptor
+		for _, blob := range [][]byte{layer, layer, manifest} { // one of them twice
+			sum, size, err := w.Blob(t.Context(), iotest.OneByteReader(bytes.NewReader(blob)))
+			if err != nil || sum != digest.FromBytes(blob) || size != int64(len(blob)) {
+				t.Fatalf("Blob: %s, %d, %v", sum, size, err)
+			}
+			want["blobs/sha256/"+sum.Encoded()] = blob
+			described = v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: sum, Size: size}
+		}
+		if err := w.Finish(described, name); err != nil {
+			t.Fatal(err)
+		}
+		packed, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer packed.Close()
+		var index v1.Index
+		for r := tar.NewReader(packed); ; {
+			hdr, err := r.Next()
+			if err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if hdr.Name == "index.json" {
+				if err := json.Unmarshal(data, &index); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if blob, ok := want[hdr.Name]; ok && bytes.Equal(blob, data) {
+				delete(want, hdr.Name)
+			}
+		}
+		if len(want) > 0 || len(index.Manifests) != 1 || index.Manifests[0].Digest != described.Digest {
+			t.Errorf("not in the archive: %q; index %+v", want, index)
+		}
+	})
+}

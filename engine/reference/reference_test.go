@@ -102,20 +102,3 @@ func TestWritable(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"debian", "docker://h/x:1", "oci:p:t", "dir:/", "docker-archive:a:b:c", "://", "[::1]:1/a"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		n, err := Parse(text)
-		if err != nil {
-			return
-		}
-		again, err := Parse(n.String())
-		if err != nil || again != n {
-			t.Errorf("Parse(%q) = %+v, whose text %q parses to %+v, %v", text, n, n.String(), again, err)
-		}
-		n.Loopback()
-	})
-}

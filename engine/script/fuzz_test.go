@@ -1,11 +1,16 @@
 package script
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 )
 
 // FuzzParse holds that Parse takes any text, and that what it reports lies in the text.
@@ -86,4 +91,40 @@ func TestLargeSources(t *testing.T) {
 			t.Errorf("%q: %d problems, %.100v", shape.again, len(problems), err)
 		}
 	}
+}
+
+// FuzzRun runs any script, with little to spend. It ends, not by a bug, and what it prints is what Starlark itself has it print:
+// the operations that ask for memory change nothing else.
+func FuzzRun(f *testing.F) {
+	for _, source := range []string{
+		"x = [1] * 3\nx *= 2\nprint(x, 'ab' * 2, 3 * (1,), 2 * 3, 'aXb'.replace('X', 'yy'), b'a' * 2)",
+		"def f(a = 2 * 2, *b, **c):\n  a *= 2\n  return [i * j for i in range(a) for j in [i * 2] if i * 1]\nprint(f(), (lambda x = 3 * 3: x * x)())",
+		"d = {'a' * 2: [1 * 2]}\nd['aa'][0] *= 5\nprint(d, getattr('x', 'replace')('x', 'y'), [x * 2 for x in list(range(3))][1 * 1:])",
+		"print(sorted(zip(range(3), reversed(range(3)))), tuple(enumerate('ab'.elems())), bytes([65]), json.encode({'a': 1.5}))",
+		"x = 'a' * 'b'", "x = [] * -1\nx = 'x'\nx.replace(1)\n", "if 1 * 1:\n  for i in 2 * [1]: i *= 2\nload('x', 'y')",
+	} {
+		f.Add(source)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, source string) {
+		var printed []string
+		p, err := Parse(Options{Path: "f.star", Dir: dir, Source: []byte(source), Limits: Limits{Steps: 20_000, Memory: 1 << 30},
+			Print: func(line string) { printed = append(printed, line) }})
+		if err != nil {
+			return
+		}
+		err = p.Run(t.Context())
+		if err != nil && strings.Contains(err.Error(), "internal error") {
+			t.Fatal(err)
+		}
+		if err != nil && strings.Contains(err.Error(), "limit") {
+			return
+		}
+		var want []string
+		thread := &starlark.Thread{Print: func(_ *starlark.Thread, line string) { want = append(want, line) }}
+		_, plain := starlark.ExecFileOptions(&syntax.FileOptions{Set: true, TopLevelControl: true}, thread, "f.star", bytes.TrimPrefix([]byte(source), []byte("\ufeff")), Universe())
+		if (plain == nil) != (err == nil) || !slices.Equal(printed, want) && !strings.Contains(source, "time") {
+			t.Errorf("printed %q, %v; want %q, %v", printed, err, want, plain)
+		}
+	})
 }
