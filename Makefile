@@ -17,7 +17,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 1
 export DEBIAN_FRONTEND := noninteractive
 
-.PHONY: build setup setup-test setup-bench peer test e2e parity bench lint check demo docs clean
+.PHONY: build setup setup-test setup-bench peer test e2e parity fuzz bench lint check demo docs clean
 
 build: setup
 	$(GOBUILD) -ldflags "$(LDFLAGS)" -o bin/rlbuild ./cmd/rlbuild
@@ -52,6 +52,10 @@ e2e: setup-test peer
 # make parity CASES=copy_
 parity: setup-test peer
 	@.ci/test $(GOTEST) -parallel=4 -run='TestParity$$/.*/$(or $(CASES),.)' -- ./cmd/rlbuild
+
+# Every fuzz target for a minute, or FUZZTIME; FUZZ picks some: make fuzz FUZZ=engine/script FUZZTIME=10m
+fuzz: setup-test peer
+	@.ci/fuzz $(or $(FUZZTIME),60s) '$(or $(FUZZ),.)' -tags=$(TAGS) -trimpath
 
 # rlbuild beside its peer and the floor, in turns: a table on standard output, every sample in bin/bench.json, or where
 # BENCH_JSON says. ROWS picks rows and ROUNDS says how many times each is measured: make bench ROWS='commit push' ROUNDS=9
