@@ -29,7 +29,7 @@ func FuzzStrings(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		c := &call{verb: runVerb, session: session, thread: thread, values: map[string]starlark.Value{"timeout": starlark.String(text)}}
 		if v, err := c.parseMount(text); err != nil {
-			if message := err.Error(); message == "" || strings.Contains(message, "%!") {
+			if message := err.Error(); message == "" || strings.Contains(message, "%!") && !strings.Contains(text, "%") {
 				t.Errorf("%q: %v", text, err)
 			}
 		} else if v == nil || v.String() == "" {

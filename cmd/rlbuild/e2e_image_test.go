@@ -26,9 +26,14 @@ import (
 //	link NAME TARGET
 //	hard NAME TARGET
 //	fifo NAME
+//	char NAME MAJOR:MINOR
+//	zeros NAME COUNT
+//	claims NAME SIZE
 //	layer
 //
-// "layer" starts the next layer. Fields are separated by one space; TEXT's "\n" becomes a line's end.
+// "layer" starts the next layer. "claims" is a file whose header names
+// a size that nothing follows; it ends the layer. Fields are separated by one space; TEXT's "\n" becomes a line's end, and
+// a name in double quotes is one of Go's literals.
 func imageCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: image ARCHIVE TREE [CONFIG]")
@@ -45,7 +50,8 @@ func imageCommand(ts *testscript.TestScript, neg bool, args []string) {
 // entry is one member of a layer.
 type entry struct {
 	tar.Header
-	data []byte
+	data   []byte
+	claims bool // no data follows, whatever the header says
 }
 
 func readTree(text string) ([][]entry, error) {
@@ -69,6 +75,22 @@ func readTree(text string) ([][]entry, error) {
 }
 
 func readEntry(fields []string) (entry, error) {
+	for i, field := range fields {
+		if text, err := strconv.Unquote(field); err == nil && strings.HasPrefix(field, `"`) {
+			fields[i] = text
+		}
+	}
+	if kind := fields[0]; len(fields) == 3 && (kind == "char" || kind == "zeros" || kind == "claims") {
+		e := entry{Header: tar.Header{Typeflag: tar.TypeReg, Mode: 0o644, Name: fields[1]}, claims: kind == "claims"}
+		var err error
+		if kind == "char" {
+			e.Typeflag = tar.TypeChar
+			_, err = fmt.Sscanf(fields[2], "%d:%d", &e.Devmajor, &e.Devminor)
+		} else if e.Size, err = strconv.ParseInt(fields[2], 10, 64); kind == "zeros" {
+			e.data = make([]byte, e.Size)
+		}
+		return e, err
+	}
 	links := map[string]byte{"link": tar.TypeSymlink, "hard": tar.TypeLink, "fifo": tar.TypeFifo}
 	if kind, ok := links[fields[0]]; ok && len(fields) >= 2 {
 		e := entry{Header: tar.Header{Typeflag: kind, Mode: 0o777, Name: fields[1]}}
@@ -209,10 +231,15 @@ func packLayer(entries []entry) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	for _, e := range entries {
-		e.Size = int64(len(e.data))
+		if !e.claims {
+			e.Size = int64(len(e.data))
+		}
 		e.ModTime = time.Unix(1700000000, 0)
 		if err := w.WriteHeader(&e.Header); err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Name, err)
+		}
+		if e.claims {
+			return out.Bytes(), nil
 		}
 		if _, err := w.Write(e.data); err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Name, err)

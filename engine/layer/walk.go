@@ -25,7 +25,7 @@ type entry struct {
 }
 
 // ErrReserved is the error of a copy of changes that hold a directory whose name means a deletion, or a file of such a name
-// beside the one that it deletes: what unpacking makes of them depends on the order.
+// that deletes nothing, its directory, or one beside it: what unpacking makes of them depends on the order.
 var ErrReserved = errors.New("this name means a deletion in layers")
 
 // walk sends the files in the order of filepath.WalkDir, which is the order storage writes them in.
@@ -47,7 +47,7 @@ func (p *pipeline) walkDir(dir string, seen map[uint64]string) bool {
 			return p.fail(err)
 		}
 		if hidden, ok := strings.CutPrefix(base, archive.WhiteoutPrefix); ok && p.copies != nil {
-			if _, found := slices.BinarySearch(names, hidden); found || info.IsDir() {
+			if _, found := slices.BinarySearch(names, hidden); found || info.IsDir() || slices.Contains([]string{"", ".", ".."}, hidden) {
 				return p.fail(fmt.Errorf("%w: %s", ErrReserved, name))
 			}
 		}

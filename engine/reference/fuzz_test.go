@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		n, err := Parse(text)
 		if err != nil {
-			if err.Error() == "" || strings.Contains(err.Error(), "%!") {
+			if err.Error() == "" || strings.Contains(err.Error(), "%!") && !strings.Contains(text, "%") {
 				t.Errorf("Parse(%q): %v", text, err)
 			}
 			return
