@@ -55,6 +55,7 @@ type job struct {
 	help     bool
 	singleID bool
 	limits   script.Limits
+	tooLong  error // why the run ends when its time is over; nil for no limit
 	session  *builtins.Session
 	stop     context.CancelCauseFunc
 	opened   atomic.Pointer[workshop] // once there is one
@@ -219,10 +220,9 @@ func (j *job) run(program *script.Program) error {
 	j.stop = stop
 	defer stop(nil)
 	defer catchSignals(stop)()
-	var tooLong error
 	if limit := j.flags.limits.timeout; limit > 0 {
-		tooLong = j.flags.limits.errTimeout()
-		defer time.AfterFunc(limit, func() { stop(tooLong) }).Stop()
+		j.tooLong = j.flags.limits.errTimeout()
+		defer time.AfterFunc(limit, func() { stop(j.tooLong) }).Stop()
 	}
 	created, err := sourceDateEpoch()
 	if err != nil {
@@ -284,7 +284,7 @@ func (j *job) build(ctx context.Context, program *script.Program, created *time.
 	}
 	defer func() { err = joined(err, j.session.Close()) }()
 	err = program.Run(ctx)
-	if cause := context.Cause(ctx); cause != nil && (cause != tooLong || err == nil) {
+	if cause := context.Cause(ctx); cause != nil && (cause != j.tooLong || err == nil) {
 		return cause // whatever the interruption made fail is its consequence
 	}
 	return err

@@ -207,7 +207,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add([]byte{}, []byte{0xff}, "\x00\n\"")
 	f.Fuzz(func(t *testing.T, layer, manifest []byte, name string) {
 		file := filepath.Join(t.TempDir(), "x.tar")
-		w, err := Create(file, time.Unix(1700000000, 0))
+		w, err := Create(file, "", time.Unix(1700000000, 0), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
