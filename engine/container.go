@@ -130,11 +130,13 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	options.NamespaceOptions.AddOrReplace(users...)
 	options.IDMappingOptions, options.GroupAdd = ids, o.Users.GroupAdd
 	b.step("from_ " + o.Image)
+	heard := b.sayRetries("from_ " + o.Image)
 	keep, s := o.Keep || b.options.Keep, b.options.Store
 	if keep {
 		s = s.ForKeeps()
 	}
 	builder, err := stopping(ctx, b, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, options) })
+	heard()
 	if err != nil {
 		if errors.Is(err, storage.ErrDuplicateName) {
 			return nil, failure.New("from_", o.Image, "a container named %q is already there", o.Name).

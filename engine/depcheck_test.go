@@ -79,14 +79,16 @@ var table = []room{
 		},
 		external: []string{
 			"go.podman.io/buildah", "go.podman.io/storage", "go.podman.io/common", "go.podman.io/image/v5",
-			"github.com/containers/ocicrypt", "github.com/docker/go-units", "github.com/mattn/go-shellwords",
+			"github.com/containers/ocicrypt", "github.com/docker/distribution/registry/api", "github.com/docker/go-units",
+			"github.com/mattn/go-shellwords",
 			"github.com/moby/sys/userns", "github.com/opencontainers", "github.com/openshift/imagebuilder",
 			"github.com/sirupsen/logrus", "github.com/spf13/pflag",
 			"golang.org/x/crypto/ssh", "golang.org/x/sync/semaphore", "golang.org/x/sys",
 		},
 		symbols: map[string][]string{"github.com/spf13/pflag": {"NewFlagSet", "ContinueOnError"}},
 		why: "It alone drives buildah's library. Without Starlark and flags it can be driven by anything else; a set of flags " +
-			"is how the library takes the options of scanners and user namespaces, and splitting words how it reads commands.",
+			"is how the library takes the options of scanners and user namespaces, and splitting words how it reads commands; what registries " +
+			"refuse comes as the codes of their API.",
 	},
 	{
 		name:     "engine/script",

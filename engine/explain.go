@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
-	"go.podman.io/image/v5/docker"
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -26,12 +24,16 @@ func explain(op, subject string, err error) *failure.Error {
 	if e := explainFile(op, subject, err); e != nil {
 		return e
 	}
-	text := err.Error()
-	for _, s := range signs {
+	if several := attempts(err); len(several) > 0 {
+		return explainAttempts(op, subject, err, several)
+	}
+	// What is acted on may be called anything, and mustn't be taken for a sign.
+	text := withoutSubject(err.Error(), subject)
+	for _, s := range slices.Concat(registrySigns, signs) {
 		if s.when(err, text) {
 			facts := trouble.Facts{"detail": strip(text)}
 			if s.facts != nil {
-				facts = s.facts(err, text)
+				facts = s.facts(err, err.Error())
 			}
 			return s.of.Explain(op, subject, err, facts)
 		}
@@ -39,7 +41,7 @@ func explain(op, subject string, err error) *failure.Error {
 	if k := unmappedID(text); k != nil {
 		return k.explain(op, subject, err)
 	}
-	e := &failure.Error{Op: op, Subject: subject, Err: errors.New(strip(text))}
+	e := &failure.Error{Op: op, Subject: subject, Err: brief{strip(err.Error()), err}}
 	switch {
 	case errors.Is(err, context.Canceled):
 		e.Err = errors.New("stopped: the run was interrupted")
@@ -49,6 +51,51 @@ func explain(op, subject string, err error) *failure.Error {
 	return e
 }
 
+// attempts are the errors of a short name that was looked for at several registries.
+func attempts(err error) []error {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if list, ok := err.(interface{ Unwrap() []error }); ok && strings.Contains(err.Error(), " errors occurred while pulling:") {
+			return list.Unwrap()
+		}
+	}
+	return nil
+}
+
+// explainAttempts says of each registry why the image didn't come from there.
+func explainAttempts(op, subject string, err error, several []error) *failure.Error {
+	var reasons, hints []string
+	for _, one := range several {
+		source := ""
+		if m := regexp.MustCompile(`docker://([^ ]+): `).FindStringSubmatch(one.Error()); m != nil {
+			source = m[1]
+		}
+		e := explain("", source, one)
+		reasons = append(reasons, e.Error())
+		hints = append(hints, e.Hint)
+	}
+	return &failure.Error{Op: op, Subject: subject, Err: brief{strings.Join(reasons, "; "), err}, Hint: hints[len(hints)-1]}
+}
+
+// brief is an error of the libraries without the noise in front.
+type brief struct {
+	text  string
+	cause error
+}
+
+func (b brief) Error() string { return b.text }
+func (b brief) Unwrap() error { return b.cause }
+
+// withoutSubject takes the name of what is acted on out of an error's text. The name of a transport stays.
+func withoutSubject(text, subject string) string {
+	_, place, _ := strings.Cut(subject, ":") // the libraries write a name with its transport or without
+	for _, name := range []string{strings.TrimPrefix(place, "//"), subject} {
+		if len(name) > 3 {
+			text = strings.ReplaceAll(text, name, "…")
+		}
+	}
+	return text
+}
+
 // sign is what a known trouble is recognised by in an error of the libraries.
 type sign struct {
 	of    *trouble.Trouble
@@ -56,37 +103,17 @@ type sign struct {
 	facts func(err error, text string) trouble.Facts // nil for the text alone, as "detail"
 }
 
-// signs are tried in this order.
+// signs are tried in this order, and registrySigns before them.
 var signs = []sign{
-	{of: trouble.ShortName, when: contains("did not resolve to an alias")},
 	{of: trouble.NotInStore, when: func(err error, text string) bool {
-		return errors.Is(err, storage.ErrImageUnknown) || strings.Contains(text, "image not known")
-	}},
-	{of: trouble.NoImage, when: contains("manifest unknown")},
-	{of: trouble.NoRepository, when: contains("name unknown")},
-	{of: trouble.Login, when: func(err error, text string) bool {
-		var refused docker.ErrUnauthorizedForCredentials
-		return errors.As(err, &refused) || contains("unauthorized", "authentication required")(err, text)
-	}},
-	{of: trouble.Denied, when: func(err error, text string) bool {
-		return contains("denied: ", "403 (Forbidden)")(err, text) || strings.HasSuffix(text, ": denied")
-	}},
-	{of: trouble.TooMany, when: func(err error, text string) bool {
-		return errors.Is(err, docker.ErrTooManyRequests) || strings.Contains(text, "toomanyrequests")
+		return errors.Is(err, storage.ErrImageUnknown) || strings.HasSuffix(text, ": image not known")
 	}},
 	{of: trouble.Signatures, when: contains("Would invalidate signatures", "Can not copy signatures to")},
 	{of: trouble.NoAttachments, when: contains("writing sigstore attachments is disabled by configuration")},
 	{of: trouble.NoDocker, when: contains("failed to connect to the docker API")},
 	{of: trouble.ArchiveThere, when: contains("docker-archive doesn't support modifying existing images")},
-	{of: trouble.PlainHTTP, when: contains("server gave HTTP response to HTTPS client")},
-	{of: trouble.Authority, when: contains("x509:"), facts: func(_ error, text string) trouble.Facts {
-		return trouble.Facts{"detail": text[strings.Index(text, "x509:"):]}
-	}},
-	{of: trouble.NotListening, when: func(err error, _ string) bool { return errors.Is(err, syscall.ECONNREFUSED) }, facts: dialled},
-	{of: trouble.NoSuchHost, when: func(err error, _ string) bool { return errors.As(err, new(*net.DNSError)) }, facts: lookedUp},
 	{of: trouble.ImageIDs, when: contains("insufficient UIDs or GIDs"), facts: imageOwner},
 	{of: trouble.AutoIDs, when: contains("not enough unused IDs in user namespace")},
-	{of: trouble.NoSpace, when: func(err error, _ string) bool { return errors.Is(err, syscall.ENOSPC) }},
 }
 
 func contains(parts ...string) func(error, string) bool {
@@ -100,26 +127,10 @@ func contains(parts ...string) func(error, string) bool {
 	}
 }
 
-// dialled says which address was dialled.
-func dialled(err error, _ string) trouble.Facts {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Addr != nil {
-		return trouble.Facts{"address": op.Addr.String()}
-	}
-	return trouble.Facts{"address": "that address"}
-}
-
-// lookedUp says which name was looked up.
-func lookedUp(err error, _ string) trouble.Facts {
-	var dns *net.DNSError
-	errors.As(err, &dns)
-	return trouble.Facts{"host": dns.Name, "detail": dns.Err}
-}
-
 // noise is what the libraries put in front of the reason: identifiers and the steps on the way.
 var noise = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(?:(?:copying layers and metadata|computing layer digests and building metadata) for container "[0-9a-f]+"|` +
-		`initializing (?:source|destination) [^ ]+|while running runtime|adding content to container "[^"]+"|` +
+		`initializing (?:source|destination) [^ ]+|unable to copy from source [^ ]+|writing (?:blob|manifest)|while running runtime|adding content to container "[^"]+"|` +
 		`mounting (?:build )?container "[0-9a-f]+"): `)
 })
 

@@ -105,6 +105,7 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 	if err != nil {
 		return nil, explain("push", list.label(), err)
 	}
+	defer b.sayRetries("push " + name.String())()
 	_, sum, err := stored.Push(ctx, protect.destination(ref), options)
 	if err != nil {
 		return nil, explain("push", name.String(), err)

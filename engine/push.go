@@ -92,9 +92,11 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
+	heard := b.sayRetries("push " + name.String())
 	written, err := stopping(ctx, b, func() ([]byte, error) {
 		return images.Push(ctx, b.sourceName(image, name.Transport), ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
 	})
+	heard()
 	if err != nil {
 		return nil, explain("push", name.String(), err)
 	}

@@ -76,6 +76,7 @@ func (j *commitment) ship(ctx context.Context) (*Image, []byte, error) {
 		}
 		return err
 	}
+	defer c.run.sayRetries("commit " + c.target(j.Name))()
 	err = retry.IfNecessary(ctx, attempt, &retry.Options{MaxRetry: j.Access.retries(), Delay: j.Access.retryDelay(), IsErrorRetryable: func(err error) bool {
 		return dest.Transport().Name() == reference.Registry && retry.IsErrorRetryable(err)
 	}})

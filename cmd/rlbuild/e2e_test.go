@@ -191,6 +191,19 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	encrypted := httptest.NewUnstartedServer(registry.New(quiet))
 	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0) // a refused certificate is what the scripts want to see
 	encrypted.StartTLS()
+	broken := httptest.NewUnstartedServer(faulty(registry.New(quiet)))
+	broken.Config.ErrorLog = log.New(io.Discard, "", 0)
+	broken.Start()
+	old, err := expired(registry.New(quiet))
+	if err != nil {
+		return err
+	}
+	// In certs/expired and certs/tls each server's own certificate stands as the authority that is trusted.
+	for name, server := range map[string]*httptest.Server{"expired": old, "tls": encrypted} {
+		if err := trusted(filepath.Join(env.WorkDir, "certs", name), server); err != nil {
+			return err
+		}
+	}
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -200,6 +213,8 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	env.Setenv("WATCHED_REGISTRY", noted.Listener.Addr().String())
 	env.Setenv("AUTH_REGISTRY", guarded.Listener.Addr().String())
 	env.Setenv("TLS_REGISTRY", encrypted.Listener.Addr().String())
+	env.Setenv("FAULTY_REGISTRY", broken.Listener.Addr().String())
+	env.Setenv("EXPIRED_REGISTRY", old.Listener.Addr().String())
 	if err := closed.Close(); err != nil {
 		return err
 	}
@@ -209,6 +224,9 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 		noted.Close()
 		guarded.Close()
 		encrypted.Close()
+		broken.CloseClientConnections()
+		broken.Close()
+		old.Close()
 		endPodman(runtime)
 		if s.victim == nil {
 			removeInside(env.T(), variables, env.WorkDir)

@@ -1,7 +1,7 @@
 package trouble
 
 var imageTroubles = Group{"Images", []*Trouble{
-	ShortName, NotInStore, Signatures, ArchiveThere, ImageIDs, AutoIDs,
+	ShortName, ShortNameChoice, NotInStore, Signatures, ArchiveThere, ImageIDs, AutoIDs,
 }}
 
 var (
@@ -9,6 +9,12 @@ var (
 		Name: "short-name",
 		See:  "short-name did not resolve to an alias",
 		Why:  "a short name, and this machine has no list of registries to look it up in",
+		Cure: `Write the whole name, for example "docker.io/library/{name}"; or list registries in {file}: unqualified-search-registries = ["docker.io"]`,
+	}
+	ShortNameChoice = &Trouble{
+		Name: "short-name-choice",
+		See:  "short-name resolution enforced but cannot prompt without a TTY",
+		Why:  "a short name that several registries may have, and registries.conf wants a person to choose (short-name-mode)",
 		Cure: `Write the whole name, for example "docker.io/library/debian:bookworm".`,
 	}
 	NotInStore = &Trouble{

@@ -1,7 +1,8 @@
 package trouble
 
 var registryTroubles = Group{"Registries and the network", []*Trouble{
-	Login, Denied, NoImage, NoRepository, TooMany, PlainHTTP, Authority, NotListening, NoSuchHost, NoDocker, NoAttachments,
+	Login, Denied, NoImage, NoRepository, NoBlob, TooMany, ServerFails, PlainHTTP, Authority, CertificateName, CertificateTime,
+	NotListening, NoSuchHost, Unreachable, CutOff, Redirects, NoManifest, Damaged, NoDocker, NoAttachments,
 }}
 
 var (
@@ -9,7 +10,7 @@ var (
 		Name: "credentials",
 		See:  "unauthorized: authentication required (401)",
 		Why:  "the registry wants credentials, or refuses the ones it got",
-		Cure: "Log in with rlbuild login, or name a file that has them: --authfile",
+		Cure: "Log in with rlbuild login, or name a file that has them: --authfile; some registries answer like this to a wrong name, too.",
 	}
 	Denied = &Trouble{
 		Name: "denied",
@@ -29,11 +30,23 @@ var (
 		Why:  "the registry has no repository of that name",
 		Cure: "Check the name.",
 	}
+	NoBlob = &Trouble{
+		Name: "blob-unknown",
+		See:  "blob unknown to registry (404)",
+		Why:  "the registry lacks a part of the image that the image's own manifest names",
+		Cure: "The image is incomplete there: whoever made it has to push it again.",
+	}
 	TooMany = &Trouble{
 		Name: "too-many-requests",
 		See:  "toomanyrequests (429)",
 		Why:  "the registry has had too many requests from here",
 		Cure: "Wait, or log in for a higher limit.",
+	}
+	ServerFails = &Trouble{
+		Name: "server-fails",
+		See:  "received unexpected HTTP status: 503 Service Unavailable",
+		Why:  "the registry, or a gateway before it, fails: it answers {status}",
+		Cure: "Try again later; retry and retry_delay say how often it is asked again. If it stays so, tell those who run it.",
 	}
 	PlainHTTP = &Trouble{
 		Name: "plain-http",
@@ -44,8 +57,20 @@ var (
 	Authority = &Trouble{
 		Name: "tls-authority",
 		See:  "x509: certificate signed by unknown authority",
-		Why:  "{detail}",
+		Why:  "the registry's certificate is signed by an authority that this machine doesn't know",
 		Cure: "Name the directory with the registry's authority: --cert-dir; or, if you trust the network, --tls-verify=false",
+	}
+	CertificateName = &Trouble{
+		Name: "tls-name",
+		See:  "x509: certificate is valid for example.com, not registry.example.com",
+		Why:  "the registry's certificate isn't for {host}, but for {names}",
+		Cure: "Reach the registry by a name that its certificate has; or, if you trust the network, --tls-verify=false",
+	}
+	CertificateTime = &Trouble{
+		Name: "tls-time",
+		See:  "x509: certificate has expired or is not yet valid",
+		Why:  "the registry's certificate is valid from {from} to {to}, and today is {today}",
+		Cure: "See that this machine's clock is right; else the registry needs a new certificate. If you trust the network: --tls-verify=false",
 	}
 	NotListening = &Trouble{
 		Name: "connection-refused",
@@ -58,6 +83,36 @@ var (
 		See:  "dial tcp: lookup: no such host",
 		Why:  "the name {host} can't be resolved ({detail})",
 		Cure: "Check the registry's name and this machine's network.",
+	}
+	Unreachable = &Trouble{
+		Name: "unreachable",
+		See:  "dial tcp: i/o timeout; no route to host; network is unreachable",
+		Why:  "{address} can't be reached from here: {detail}",
+		Cure: "Check this machine's network, its firewall, and whether it needs a proxy: HTTPS_PROXY",
+	}
+	CutOff = &Trouble{
+		Name: "connection-cut",
+		See:  "unexpected EOF; connection reset by peer",
+		Why:  "the connection to the registry broke off",
+		Cure: "Try again; retry and retry_delay say how often that is done by itself.",
+	}
+	Redirects = &Trouble{
+		Name: "redirects",
+		See:  "stopped after 10 redirects",
+		Why:  "the registry sends requests round in a circle",
+		Cure: "Check the registry's name, and tell those who run it.",
+	}
+	NoManifest = &Trouble{
+		Name: "no-manifest",
+		See:  "invalid character '<' looking for beginning of value",
+		Why:  "what was answered for the image is no manifest",
+		Cure: "Check the registry's name: a proxy, or the login page of a network, may have answered in its place.",
+	}
+	Damaged = &Trouble{
+		Name: "wrong-digest",
+		See:  "Digest did not match, expected sha256:…, got sha256:…",
+		Why:  "a part of the image isn't what its digest says: it was changed on the way, or where it lies",
+		Cure: "Try again; if it stays so, the image has to be put there again by whoever made it. Nothing of it was used.",
 	}
 	NoDocker = &Trouble{
 		Name: "no-docker-daemon",
