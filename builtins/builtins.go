@@ -117,8 +117,11 @@ func (v *verb) invoke(s *Session, thread *starlark.Thread, receiver starlark.Val
 		if err := s.begin(); err != nil {
 			return nil, err
 		}
+		if err := s.engine.Ready(); err != nil {
+			return nil, err
+		}
 	}
-	value, err := v.do(c)
+	value, err := c.do()
 	if err != nil {
 		return nil, err
 	}
@@ -126,4 +129,24 @@ func (v *verb) invoke(s *Session, thread *starlark.Thread, receiver starlark.Val
 		return starlark.None, nil
 	}
 	return value, nil
+}
+
+// do does the verb. It looks at what the engine needs when that fails: the library panics where it can't lock a store.
+func (c *call) do() (value starlark.Value, err error) {
+	e := c.session.engine
+	defer func() {
+		if v := recover(); v != nil {
+			if e == nil {
+				panic(v)
+			}
+			if err = e.Panicked(); err == nil {
+				panic(v)
+			}
+		}
+	}()
+	value, err = c.verb.do(c)
+	if err != nil && e != nil {
+		err = e.Examine(c.verb.name, err)
+	}
+	return value, err
 }

@@ -260,7 +260,7 @@ func (s *scene) printed(code int, lines []string) *cause {
 		for _, look := range []func(string) *cause{
 			func(line string) *cause { return s.namesProgram(code, line) },
 			func(line string) *cause { return s.refused(line, lines) },
-			s.refusedID, s.refusedPath, s.noSpace,
+			s.refusedID, s.refusedPath,
 		} {
 			if k := look(line); k != nil {
 				return k

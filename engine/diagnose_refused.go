@@ -222,19 +222,3 @@ func (s *scene) netAdmin(_, _ []string) *cause {
 	}
 	return s.lacks("changing the network", "CAP_NET_ADMIN", more)
 }
-
-// noSpace says that what a step wrote to is full, if it is.
-func (s *scene) noSpace(line string) *cause {
-	if !strings.Contains(strings.ToLower(line), "no space left on device") || s.files == nil || s.place == onThisMachine {
-		return nil
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.files.Dir(), &st); err != nil || st.Bavail > 0 && (st.Files == 0 || st.Ffree > 0) {
-		return nil
-	}
-	what := "the store's file system has no space left"
-	if st.Bavail > 0 {
-		what = "the store's file system has no inodes left"
-	}
-	return &cause{trouble.NoSpace, trouble.Facts{"detail": what}}
-}

@@ -2,7 +2,11 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +81,8 @@ type Builder struct {
 
 	passage string // another name of TempDir, for strangers; "" while there is none
 
+	began struct{ root, temp fs.FileInfo } // directories of the run as they were when it began
+
 	mu         sync.Mutex
 	netns      *heldNetwork // nil until a sandboxed step wants it
 	containers []*Container // in the order they were made
@@ -109,6 +115,12 @@ func New(options Options) (*Builder, error) {
 	if err := becomeSubreaper(); err != nil {
 		return nil, err
 	}
+	if b.began.root, err = os.Stat(options.Store.Choice.Root); err != nil {
+		return nil, err
+	}
+	if b.began.temp, err = os.Stat(options.TempDir); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
@@ -126,6 +138,10 @@ func (b *Builder) Close() error {
 	containers, captures, netns := b.containers, b.captures, b.netns
 	b.containers, b.captures, b.netns = nil, nil, nil
 	b.mu.Unlock()
+	if !b.options.Store.Writable() {
+		errs = append(errs, errLeft(containers))
+		containers = nil
+	}
 	for _, c := range slices.Backward(containers) {
 		switch {
 		case c.adopted != nil:
@@ -155,6 +171,20 @@ func (b *Builder) Unfinished() bool { return b.unfinished.Load() }
 func (b *Builder) Abandon() {
 	_ = b.restoreTerminal()
 	killSince(nil)
+}
+
+// errLeft says which working containers stay in a store that can't be written any more.
+func errLeft(containers []*Container) error {
+	var names []string
+	for _, c := range containers {
+		if c.adopted == nil && !c.gone {
+			names = append(names, c.name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("working containers stay in the store: %s", strings.Join(names, ", "))
 }
 
 // step shows a step that prints nothing itself.

@@ -12,6 +12,7 @@ import (
 	"go.podman.io/storage"
 	_ "go.podman.io/storage/drivers/register" // the drivers themselves
 	"go.podman.io/storage/types"
+	"golang.org/x/sys/unix"
 )
 
 // Options say which store to open and how. What is empty comes from storage.conf, and from the environment variables
@@ -121,10 +122,32 @@ func (s *Store) JournalHeader() journal.Header {
 // Close lets go of the store's driver. Layers that are still mounted, by this run or by another one, stay mounted; that
 // is no error. An error is a *failure.Error of kind Machine.
 func (s *Store) Close() error {
+	if !s.Writable() {
+		return nil
+	}
 	if _, err := s.Shutdown(false); err != nil && !errors.Is(err, storage.ErrLayerUsedByContainer) {
 		return failure.New("closing the store", s.Choice.Root, "%w", err).WithKind(failure.Machine)
 	}
 	return nil
+}
+
+// Writable reports whether the store's file systems can still be written. Where they can't, the library's locks panic, and keep
+// what they hold.
+func (s *Store) Writable() bool {
+	return !ReadOnly(s.Choice.Root) && !ReadOnly(s.Choice.RunRoot)
+}
+
+// ReadOnly reports whether a directory's file system takes no changes. It tries: one that the kernel has shut for its errors
+// isn't always mounted read-only.
+func ReadOnly(dir string) bool {
+	if unix.Access(dir, unix.W_OK) == unix.EROFS {
+		return true
+	}
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err == unix.EROFS
 }
 
 // open opens the store in this way, and completes a.program. An error for which unsupported holds means that another way

@@ -4,9 +4,10 @@ import "github.com/rlbuild/rlbuild/engine/failure"
 
 var diskTroubles = Group{"Disk and store", []*Trouble{
 	StoreClosed, OtherMap, NoExecTemp,
-	NoSpace,
+	StoreFull, TempFull, RunRootFull, NoSpace, StoreReadOnly, TempReadOnly, RunRootReadOnly, StoreGone, TempGone,
 }}
 
+// What is full. The symptom is the same, so the facts tell them apart: where the file was, or which file system is full.
 var (
 	StoreClosed = &Trouble{
 		Name: "store-closed",
@@ -29,10 +30,67 @@ var (
 			" or begin another store with --root.",
 		Kind: failure.Machine,
 	}
+	StoreFull = &Trouble{
+		Name: "store-full",
+		See:  "no space left on device",
+		Why:  "the file system of the store, {path}, ran full: {detail}",
+		Cure: `Free some space there, for example by removing images: rlbuild -c 'remove(images(filter = "dangling=true"))'; or keep the store elsewhere: --root`,
+	}
+	TempFull = &Trouble{
+		Name: "tmpdir-full",
+		See:  "no space left on device",
+		Why:  "the file system of temporary files, {path}, ran full: {detail}",
+		Cure: "Free some space there, or name a directory with room for whole images in TMPDIR.",
+	}
+	RunRootFull = &Trouble{
+		Name: "run-root-full",
+		See:  "no space left on device",
+		Why:  "the file system of the store's run root, {path}, ran full: {detail}",
+		Cure: "Free some space there: it is usually the one of XDG_RUNTIME_DIR; or name another directory: --runroot",
+	}
 	NoSpace = &Trouble{
 		Name: "no-space",
 		See:  "no space left on device",
-		Why:  "{detail}",
-		Cure: "Free some space: the store and TMPDIR need room for the image and its layers.",
+		Why:  "{path} ran full: {detail}",
+		Cure: "Free some space there.",
+	}
+)
+
+// What can't be written any more.
+var (
+	StoreReadOnly = &Trouble{
+		Name: "store-read-only",
+		See:  "read-only file system",
+		Why:  "the file system of the store, {path}, takes no changes: it is mounted read-only, or shut for errors",
+		Cure: "Look at dmesg for errors, and have the file system checked; or keep the store elsewhere: --root",
+	}
+	TempReadOnly = &Trouble{
+		Name: "tmpdir-read-only",
+		See:  "read-only file system",
+		Why:  "the file system of temporary files, {path}, takes no changes: it is mounted read-only, or shut for errors",
+		Cure: "Name a directory that you can write to in TMPDIR.",
+	}
+	RunRootReadOnly = &Trouble{
+		Name: "run-root-read-only",
+		See:  "read-only file system",
+		Why:  "the file system of the store's run root, {path}, takes no changes: it is mounted read-only, or shut for errors",
+		Cure: "Name another directory: --runroot",
+	}
+)
+
+// What is gone. Nothing of rlbuild's deletes these while it runs.
+var (
+	StoreGone = &Trouble{
+		Name: "store-gone",
+		See:  "no such file or directory",
+		Why:  "the store, {path}, was deleted, moved or unmounted while the script ran",
+		Cure: "Bring it back, or start again with an empty one.",
+		Kind: failure.Machine,
+	}
+	TempGone = &Trouble{
+		Name: "tmpdir-gone",
+		See:  "no such file or directory",
+		Why:  "the run's directory for temporary files, {path}, was deleted while the script ran",
+		Cure: "Start again, with TMPDIR naming a directory that nothing cleans up.",
 	}
 )

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/docker/go-units"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/store"
+	"github.com/rlbuild/rlbuild/engine/trouble"
+)
+
+// ground is a directory that the run can't do without.
+type ground struct {
+	dir          string
+	full, closed *trouble.Trouble // what it is when there is no room, and when it is read-only
+
+	began  fs.FileInfo      // the directory that it was at first; nil where another does as well
+	absent *trouble.Trouble // what it is when it is gone
+}
+
+// grounds are the run's, those first that are most often full.
+func (b *Builder) grounds() []ground {
+	return []ground{
+		{b.options.Store.Choice.Root, trouble.StoreFull, trouble.StoreReadOnly, b.began.root, trouble.StoreGone},
+		{b.options.TempDir, trouble.TempFull, trouble.TempReadOnly, b.began.temp, trouble.TempGone},
+		{b.options.Store.Choice.RunRoot, trouble.RunRootFull, trouble.RunRootReadOnly, nil, nil},
+	}
+}
+
+// Examine looks whether a verb, op, failed because one of the run's directories is full, read-only or gone, and then says
+// which and what to do. All other errors it returns as they are. What a command printed is a reason to look, and no more:
+// it may have filled a place of its own.
+func (b *Builder) Examine(op string, err error) error {
+	known := &failure.Error{Op: op, Err: err}
+	errors.As(err, &known)
+	if known.Err == nil {
+		return err
+	}
+	why := withoutSubject(known.Err.Error(), known.Subject) // which may be called anything
+	said := strings.ToLower(why)
+	printed := strings.ToLower(strings.Join(failure.OutputOf(err), "\n"))
+	// sure is an error that reached rlbuild; a command's words are only a reason to look.
+	hears := func(no syscall.Errno) (heard, sure bool) {
+		sure = errors.Is(err, no) || strings.Contains(said, no.Error())
+		return sure || strings.Contains(printed, no.Error()), sure
+	}
+	for _, no := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT} {
+		if heard, sure := hears(no); heard {
+			return blamed(known, err, b.fullPlace(err, why, no, sure))
+		}
+	}
+	if heard, _ := hears(unix.EROFS); heard {
+		return blamed(known, err, b.closedPlace())
+	}
+	if heard, _ := hears(unix.ENOENT); heard {
+		return blamed(known, err, b.gone())
+	}
+	// Overlay passes on a full file system as this.
+	if strings.Contains(printed, "i/o error") || strings.Contains(printed, unix.EIO.Error()) {
+		return blamed(known, err, b.fullPlace(err, why, unix.ENOSPC, false))
+	}
+	return err
+}
+
+// finding is a trouble with its facts.
+type finding struct {
+	of    *trouble.Trouble
+	facts trouble.Facts
+}
+
+// blamed is the error of the verb with what was found, if anything was.
+func blamed(known *failure.Error, err error, found *finding) error {
+	if found == nil {
+		return err
+	}
+	e := found.of.Explain(known.Op, known.Subject, err, found.facts)
+	if output := failure.OutputOf(err); len(output) > 0 { // a command's: its status and last lines say more
+		e.Err, e.Output = fmt.Errorf("%w: %w", known.Err, found.of.Reason(err, found.facts)), output
+	}
+	return e
+}
+
+// pathIn returns the file that an error is about, or "".
+func pathIn(err error, why string) string {
+	var one *fs.PathError
+	var two *os.LinkError
+	switch {
+	case errors.As(err, &one):
+		return one.Path
+	case errors.As(err, &two):
+		return two.New
+	}
+	// Of some errors the library keeps only the text.
+	if m := regexp.MustCompile(`(/[^\s:"']+): (?:no space left on device|disk quota exceeded)`).FindStringSubmatch(why); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// fullPlace finds the place that has no room: the one that the file is in, or else one that has none now. What a failed
+// verb had written may be gone again.
+func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) *finding {
+	file := pathIn(err, why)
+	unpacks := regexp.MustCompile(`adding layer with blob "|ApplyLayer stdout`).MatchString(why) // by a process that sees no more than the layer
+	if unpacks {
+		file = ""
+	}
+	grounds := b.grounds()
+	if sure && file != "" {
+		for _, p := range grounds {
+			if within(p.dir, file) {
+				return &finding{p.full, room(p.dir, no)}
+			}
+		}
+	}
+	for _, p := range grounds {
+		if space, err := statfs(p.dir); err == nil && space.exhausted() {
+			return &finding{p.full, room(p.dir, no)}
+		}
+	}
+	if !sure {
+		return nil
+	}
+	if unpacks {
+		return &finding{grounds[0].full, room(grounds[0].dir, no)}
+	}
+	if file != "" {
+		for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
+			if _, err := os.Stat(dir); err == nil {
+				return &finding{trouble.NoSpace, room(dir, no)}
+			} else if dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	var free []string
+	for _, p := range grounds {
+		if space, err := statfs(p.dir); err == nil {
+			free = append(free, p.dir+": "+space.String())
+		}
+	}
+	return &finding{trouble.NoSpace, trouble.Facts{"path": "a file system", "detail": strings.Join(free, "; ")}}
+}
+
+func within(dir, file string) bool { return file == dir || strings.HasPrefix(file, dir+"/") }
+
+// room says how much of it a directory's file system has.
+func room(dir string, no syscall.Errno) trouble.Facts {
+	facts := trouble.Facts{"path": dir, "detail": "it took no more"}
+	space, err := statfs(dir)
+	switch {
+	case no == unix.EDQUOT:
+		facts["detail"] = "your quota there is used up"
+	case err != nil:
+	case space.exhausted():
+		facts["detail"] = space.String()
+	default:
+		facts["detail"] = "after cleaning up, " + space.String()
+	}
+	return facts
+}
+
+// space is what is left of a file system.
+type space struct {
+	free, total   uint64 // bytes
+	inodes, files uint64 // inodes free, and all; 0 and 0 where they are made as needed
+}
+
+func statfs(dir string) (space, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	size := uint64(max(st.Bsize, 1))
+	return space{st.Bavail * size, st.Blocks * size, st.Ffree, st.Files}, err
+}
+
+// exhausted tells whether next to nothing is left: a file system that refuses to write may have a few blocks that no file
+// can get.
+func (s space) exhausted() bool { return s.free < 64<<10 || s.noInodes() }
+
+func (s space) noInodes() bool { return s.files > 0 && s.inodes == 0 }
+
+func (s space) String() string {
+	if s.noInodes() {
+		return fmt.Sprintf("no inodes are left of %d, so it takes no more files", s.files)
+	}
+	text := fmt.Sprintf("%s of %s are free", units.BytesSize(float64(s.free)), units.BytesSize(float64(s.total)))
+	if s.files > 0 && s.inodes < 1000 {
+		text += fmt.Sprintf(", and %d of %d inodes", s.inodes, s.files)
+	}
+	return text
+}
+
+// closedPlace finds the place whose file system is mounted read-only.
+func (b *Builder) closedPlace() *finding {
+	for _, p := range b.grounds() {
+		if store.ReadOnly(p.dir) {
+			return &finding{p.closed, trouble.Facts{"path": p.dir}}
+		}
+	}
+	return nil
+}
+
+// Ready fails if one of the directories that the run began with is gone, or is another one now, or can't be written any more.
+// The library would make another store where the first was, and go on with half of each; and where it can't lock a store
+// it panics, and waits for itself the next time.
+func (b *Builder) Ready() error {
+	found := b.gone()
+	for _, g := range b.grounds() {
+		if found == nil && unix.Access(g.dir, unix.W_OK) == unix.EROFS {
+			found = &finding{g.closed, trouble.Facts{"path": g.dir}}
+		}
+	}
+	if found != nil {
+		return found.of.Explain("", "", nil, found.facts)
+	}
+	return nil
+}
+
+// Panicked says which of the directories can't be written any more, after the library has panicked over its locks, or returns
+// nil.
+func (b *Builder) Panicked() error {
+	if found := b.closedPlace(); found != nil {
+		return found.of.Explain("", "", nil, found.facts)
+	}
+	return nil
+}
+
+func (b *Builder) gone() *finding {
+	for _, g := range b.grounds() {
+		if now, err := os.Stat(g.dir); g.began != nil && (errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, g.began)) {
+			return &finding{g.absent, trouble.Facts{"path": g.dir}}
+		}
+	}
+	return nil
+}
