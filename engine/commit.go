@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/layer"
@@ -162,7 +163,7 @@ func (j *commitment) ownWay(ctx context.Context) (*Image, []byte, error) {
 	return j.ship(ctx)
 }
 
-// givesUp reports whether the container's files may be moved into the layer: nothing that can fail comes after it.
+// givesUp reports whether the container's files may become the layer's: it is deleted next, before anybody writes to them.
 func (j *commitment) givesUp() bool {
 	return j.Remove && j.list == nil && j.IDFile == nil && j.MetadataFile == nil && !j.Protection.signs()
 }
@@ -208,37 +209,53 @@ func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, e
 	if below := len(plan.base); below > 0 {
 		parent = plan.base[below-1].ID
 	}
+	release, err := c.run.options.Store.Reserve()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
 	made, err := c.storeLayer(ctx, changes, parent, j.givesUp())
 	if errors.Is(err, layer.ErrReserved) {
 		return nil, nil, notDirect(err.Error())
 	} else if err != nil {
 		return nil, nil, err
 	}
-	layers, err := plan.baseDescriptors()
-	if err != nil {
-		return nil, nil, err
+	defer made.unlock()
+	id, manifest, err := j.enter(plan, made)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		release() // this is what it is for
+		id, manifest, err = j.enter(plan, made)
 	}
-	mediaType, err := plan.mediaType(archive.Uncompressed)
 	if err != nil {
-		return nil, nil, err
-	}
-	config, manifest, err := plan.image(made.diffID, append(layers, v1.Descriptor{MediaType: mediaType, Digest: made.diffID, Size: made.size}))
-	if err != nil {
-		return nil, nil, err
-	}
-	whole, err := c.run.noteImage(config)
-	if err != nil {
-		return nil, nil, err
-	}
-	id, err := c.run.createImage(config, manifest, made.id, j.dest)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := whole(); err != nil {
-		return nil, nil, err
+		release()
+		return nil, nil, errors.Join(err, c.run.dropLayer(made))
 	}
 	image, err = c.run.imageByID(id)
 	return image, manifest, err
+}
+
+// enter makes an image of the plan with the layer on top.
+func (j *commitment) enter(plan *blueprint, made *storedLayer) (id string, description []byte, err error) {
+	layers, err := plan.baseDescriptors()
+	if err != nil {
+		return "", nil, err
+	}
+	mediaType, err := plan.mediaType(archive.Uncompressed)
+	if err != nil {
+		return "", nil, err
+	}
+	config, description, err := plan.image(made.diffID, append(layers, v1.Descriptor{MediaType: mediaType, Digest: made.diffID, Size: made.size}))
+	if err != nil {
+		return "", nil, err
+	}
+	whole, err := j.container.run.noteImage(config)
+	if err != nil {
+		return "", nil, err
+	}
+	if id, err = j.container.run.createImage(config, description, made.id, j.dest); err != nil {
+		return "", nil, err
+	}
+	return id, description, whole()
 }
 
 // slowCommit says, once for each reason, why a commit is left to the library, or fails if the user insists on the fast way.

@@ -64,7 +64,9 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 	options.MaxRetries, options.RetryDelay = &tries, &delay
 	options.RemoveSignatures = o.RemoveSignatures
 	b.step("pull " + o.Image)
+	heard := b.sayRetries("pull " + o.Image)
 	pulled, err := stopping(ctx, b, func() ([]*libimage.Image, error) { return images.Pull(ctx, name, common, options) })
+	heard()
 	if err != nil {
 		return nil, explain("pull", o.Image, err)
 	}
@@ -145,7 +147,7 @@ func (b *Builder) Tag(image *Image, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.options.Store.AddNames(image.ID, []string{full}); err != nil {
+		if err := b.moveName(image.ID, full); err != nil {
 			return explain("tag", name, err)
 		}
 	}

@@ -34,7 +34,9 @@ func (b *Builder) createImage(config, description []byte, topLayer string, dest 
 			{Key: storage.ImageDigestBigDataKey, Data: description, Digest: manifestDigest},
 		},
 	}
+	// The name comes last, when all of the image is there: whoever has the name has an image.
 	image, err := store.CreateImage(configDigest.Encoded(), nil, topLayer, "", o)
+	made := err == nil
 	if errors.Is(err, storage.ErrDuplicateID) {
 		image, err = b.refreshImage(configDigest.Encoded(), topLayer, o)
 	}
@@ -44,10 +46,33 @@ func (b *Builder) createImage(config, description []byte, topLayer string, dest 
 	if dest == nil || dest.DockerReference() == nil {
 		return image.ID, nil
 	}
-	if err := store.AddNames(image.ID, []string{dest.DockerReference().String()}); err != nil {
-		return "", fmt.Errorf("naming the image: %w", err)
+	if err := b.moveName(image.ID, dest.DockerReference().String()); err != nil {
+		err = fmt.Errorf("naming the image: %w", err)
+		if made {
+			_, deleted := store.DeleteImage(image.ID, true)
+			err = errors.Join(err, deleted)
+		}
+		return "", err
 	}
 	return image.ID, nil
+}
+
+// moveName gives an image a name, in one change of the store's list, and takes it from the image that has it.
+func (b *Builder) moveName(id, name string) error {
+	store := b.options.Store
+	before, _ := store.Image(name) // none may have it
+	err := store.AddNames(id, []string{name})
+	if err == nil || before != nil && before.ID == id {
+		return err
+	}
+	// The list wasn't written, but the library has changed its own copy and would write that the next time. What it answers
+	// doesn't matter: it can't write this time either.
+	if before != nil {
+		_ = store.AddNames(before.ID, []string{name})
+	} else {
+		_ = store.RemoveNames(id, []string{name})
+	}
+	return err
 }
 
 // refreshImage writes what is recorded of an image that is there already: the manifest may differ for the same configuration.

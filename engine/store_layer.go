@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -24,45 +24,65 @@ type storedLayer struct {
 	id     string
 	diffID digest.Digest
 	size   int64 // of the uncompressed stream, bytes
+
+	made   bool   // just now; the store didn't have it
+	unlock func() // lets other runs store layers again, once an image needs this one
 }
 
-// storeLayer makes a layer of the container's changes, or finds that the store has it. If the container is given up, its
-// files become the layer's; otherwise they are copied while they are hashed.
-func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, parent string, giveUp bool) (made storedLayer, err error) {
+// storeLayer makes a layer of the container's changes, or finds that the store has it. If the container is given up, the
+// layer's files are links to its own; otherwise they are copied while they are hashed. Whatever fails, the container keeps
+// its files. The caller calls unlock.
+func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, parent string, giveUp bool) (made *storedLayer, err error) {
 	store := c.run.options.Store
-	staged := &staging{ctx: ctx, changes: changes, giveUp: giveUp}
+	if giveUp {
+		if err := c.detach(); err != nil { // nobody may write to files that are the layer's as well
+			return nil, err
+		}
+	}
+	staged := &staging{ctx: ctx, changes: changes, link: giveUp && changes.Stamp == nil}
 	output, clean, err := c.stage(staged)
-	defer func() { err = errors.Join(err, clean()) }() // also after the layer has its place: the directory around it remains
+	defer func() {
+		err = errors.Join(err, clean()) // also after the layer has its place: the directory around it remains
+		if err != nil && made != nil && made.unlock != nil {
+			made.unlock()
+		}
+	}()
 	if err != nil {
-		return storedLayer{}, err
+		return nil, err
 	}
-	made = storedLayer{id: layerID(parent, output.UncompressedDigest), diffID: output.UncompressedDigest, size: output.Size}
-	unlock, err := c.run.lockLayers(ctx)
-	if err != nil {
-		return storedLayer{}, err
+	made = &storedLayer{id: layerID(parent, output.UncompressedDigest), diffID: output.UncompressedDigest, size: output.Size}
+	if made.unlock, err = c.run.lockLayers(ctx); err != nil {
+		return made, err
 	}
-	defer unlock()
 	if _, err := store.Layer(made.id); err == nil {
 		return made, nil
 	} else if !errors.Is(err, storage.ErrLayerUnknown) {
-		return storedLayer{}, err
-	}
-	restore := func() error { return nil }
-	if staged.toMove {
-		if err := c.detach(); err != nil {
-			return storedLayer{}, err
-		}
-		if restore, err = changes.Move(output.Target, staged.summary); err != nil {
-			return storedLayer{}, errors.Join(fmt.Errorf("moving the container's files into the layer: %w", err), restore())
-		}
+		return made, err
 	}
 	_, err = store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 		ID: made.id, ParentLayer: parent, DiffOutput: output, DiffOptions: &graphdriver.ApplyDiffWithDifferOpts{},
 	})
-	if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
-		return storedLayer{}, errors.Join(fmt.Errorf("storing the layer: %w", err), restore())
+	if errors.Is(err, storage.ErrDuplicateID) { // another program was quicker, with the same
+		return made, nil
+	} else if err != nil {
+		return made, fmt.Errorf("storing the layer: %w", err)
 	}
+	made.made = true
 	return made, nil
+}
+
+// dropLayer deletes a layer that was made for an image that didn't come about, unless something uses it.
+func (b *Builder) dropLayer(made *storedLayer) error {
+	if !made.made {
+		return nil
+	}
+	err := b.options.Store.DeleteLayer(made.id)
+	for _, used := range []error{storage.ErrLayerUsedByImage, storage.ErrLayerHasChildren, storage.ErrLayerUsedByContainer, storage.ErrLayerUnknown} {
+		if errors.Is(err, used) {
+			return nil
+		}
+	}
+	return err
 }
 
 // layerID is what the library calls a layer with this content on that parent (storage_dest.go of image).
@@ -111,10 +131,7 @@ func (c *Container) detach() error {
 type staging struct {
 	ctx     context.Context
 	changes layer.Changes
-	giveUp  bool // the changes may be moved
-
-	toMove  bool // and they are still where they were
-	summary layer.Summary
+	link    bool // files are linked, not copied
 }
 
 var _ graphdriver.Differ = (*staging)(nil)
@@ -133,20 +150,12 @@ func (s *staging) ApplyDiff(dest string, _ *archive.TarOptions, o *graphdriver.D
 			err = errors.Join(err, split.Close())
 		}
 	}()
-	if s.giveUp {
-		s.summary, err = s.changes.WriteTar(s.ctx, nil, layer.Options{TarSplit: split})
-		s.toMove = err == nil && !s.summary.Reserved && s.changes.Stamp == nil
-	}
-	if err == nil && !s.toMove { // a copy is also for files that the layer shows as deletions, or at other times
-		if _, err = split.Seek(0, io.SeekStart); err == nil {
-			s.summary, err = s.changes.WriteTar(s.ctx, nil, layer.Options{CopyTo: dest, TarSplit: split})
-		}
-	}
+	summary, err := s.changes.WriteTar(s.ctx, nil, layer.Options{CopyTo: dest, Link: s.link, TarSplit: split})
 	if err != nil {
-		return output, err
+		return output, &fs.PathError{Op: "making", Path: dest, Err: err} // what was made is gone when somebody asks where
 	}
-	output.UncompressedDigest, output.Size = s.summary.DiffID, s.summary.Size
-	output.UIDs, output.GIDs = s.summary.UIDs, s.summary.GIDs
+	output.UncompressedDigest, output.Size = summary.DiffID, summary.Size
+	output.UIDs, output.GIDs = summary.UIDs, summary.GIDs
 	output.TarSplit = split
 	return output, nil
 }

@@ -16,8 +16,9 @@ import (
 // copies makes the files of the layer where it will live, as unpacking the stream would make them (Unpack in pkg/archive of
 // storage): what isn't in the stream isn't there either. A nil copies makes none.
 type copies struct {
-	dir  string
-	root int // descriptor of dir
+	dir    string
+	root   int // descriptor of dir
+	linked int // descriptor of the changes if files are linked and not copied, else -1
 }
 
 // makeDir makes a directory for what is in it. Its own mode, owner and times come last, in leave.
@@ -55,10 +56,16 @@ func (c *copies) link(e *entry) error {
 	return retry(func() error { return unix.Linkat(c.root, e.link, c.root, e.name, 0) })
 }
 
-// make makes a file. One with contents it returns open.
+// make makes a file. One with contents that have to be copied it returns open.
 func (c *copies) make(e *entry, hdr *tar.Header) (*copied, error) {
 	if reserved(hdr.Name) {
 		return nil, c.remove(hdr)
+	}
+	if c.linked >= 0 && hdr.Typeflag != tar.TypeDir && hdr.Typeflag != tar.TypeLink {
+		err := retry(func() error { return unix.Linkat(c.linked, e.name, c.root, e.name, 0) })
+		if err != unix.EMLINK { // the file has as many names as it can have
+			return nil, err
+		}
 	}
 	mode := uint32(hdr.Mode & 0o7777)
 	switch hdr.Typeflag {

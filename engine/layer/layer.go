@@ -40,6 +40,9 @@ type Changes struct {
 type Options struct {
 	// CopyTo is an existing, empty directory that receives the files as unpacking the stream would make them.
 	CopyTo string
+	// Link makes hard links instead of copies, on one file system: for changes that nobody writes to any more. Their files
+	// keep the times they have, so it is not for changes with a Stamp.
+	Link bool
 	// TarSplit receives the metadata from which containers-storage makes the same stream of the files again, as tar-split's
 	// lines of JSON.
 	TarSplit io.Writer
@@ -50,10 +53,6 @@ type Summary struct {
 	DiffID     digest.Digest // sha256 of the stream
 	Size       int64         // of the stream, bytes
 	UIDs, GIDs []uint32      // owners of the files, ascending
-
-	Omitted []string // files and directories that Omit kept out, relative to Dir, in the order of the stream
-	// Reserved is set if a file's own name has the prefix that marks deletions in layers: unpacked, it deletes.
-	Reserved bool
 }
 
 // Memory for contents: each buffer takes most files whole, and all together let the workers run ahead.
@@ -83,7 +82,10 @@ func (c Changes) WriteTar(ctx context.Context, w io.Writer, o Options) (Summary,
 			return Summary{}, fmt.Errorf("opening the layer's directory: %w", err)
 		}
 		defer to.Close()
-		p.copies = &copies{dir: o.CopyTo, root: int(to.Fd())}
+		p.copies = &copies{dir: o.CopyTo, root: int(to.Fd()), linked: -1}
+		if o.Link {
+			p.copies.linked = p.root
+		}
 	}
 	for range bufferCount {
 		p.free <- nil // made when it is first used: most layers are small

@@ -67,10 +67,6 @@ func (p *pipeline) assemble(w io.Writer, split io.Writer) (Summary, error) {
 		if err != nil {
 			return Summary{}, err
 		}
-		if file.omit {
-			summary.Omitted = append(summary.Omitted, e.name)
-		}
-		summary.Reserved = summary.Reserved || reserved(e.name)
 		if e.info.IsDir() {
 			open = append(open, file)
 		}
