@@ -71,6 +71,9 @@ func runChunk(t *testing.T, file, chunk string) (message string, line int) {
 	}
 	var failed *script.Error
 	if err := program.Run(context.Background()); errors.As(err, &failed) {
+		if len(failed.Frames) == 0 {
+			t.Fatalf("%s: no place is known of: %v", file, failed)
+		}
 		return failed.Error(), int(failed.Frames[len(failed.Frames)-1].Pos.Line)
 	} else if err != nil {
 		t.Fatal(err)

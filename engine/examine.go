@@ -28,8 +28,11 @@ type ground struct {
 	absent *trouble.Trouble // what it is when it is gone
 }
 
-// grounds are the run's, those first that are most often full.
+// grounds are the run's, those first that are most often full. A zero Builder has none.
 func (b *Builder) grounds() []ground {
+	if b.options.Store == nil {
+		return nil
+	}
 	return []ground{
 		{b.options.Store.Choice.Root, trouble.StoreFull, trouble.StoreReadOnly, b.began.root, trouble.StoreGone},
 		{b.options.TempDir, trouble.TempFull, trouble.TempReadOnly, b.began.temp, trouble.TempGone},
