@@ -90,7 +90,7 @@ func driverFinding(c Choice) checkup.Finding {
 	f := checkup.Finding{Area: area, Name: "driver", Verdict: checkup.OK, Found: c.Driver + ", which " + c.Reason}
 	if c.Driver == "vfs" {
 		f.Verdict, f.Found = checkup.Limited, f.Found+"; "+slow
-		f.Cure = "Use overlay: on a local file system with Linux 5.13 or later, or with fuse-overlayfs; a store that vfs has written stays with it, --root begins another."
+		f.Cure = trouble.SlowDriver.Cure
 	}
 	return f
 }

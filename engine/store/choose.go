@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/types"
 )
@@ -158,10 +159,11 @@ func (w wish) tell(note func(string), chosen Choice) {
 		if reason == "" {
 			reason = "is the faster one"
 		}
-		note(fmt.Sprintf("%s holds the folders of several drivers, %s; %s is used, which %s", w.root, list(held), chosen.Driver, reason))
+		note(trouble.SeveralDrivers.Reason(nil, trouble.Facts{
+			"path": w.root, "drivers": list(held), "driver": chosen.Driver, "reason": reason}).Error())
 	}
 	if chosen.Driver == "vfs" && !w.asked {
-		note(fmt.Sprintf("the store's driver is vfs (%s); it %s", slow, chosen.Reason))
+		note(trouble.SlowDriver.Reason(nil, trouble.Facts{"slow": slow, "reason": chosen.Reason}).Error())
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 const oneEntry = `[{"id":"1d0ac3c5b5f3b8f6c1f7d5a5dcd1ab4f4a6f1e6ac7e2f4d4d7e5dfb1f3b0c9a8"}]`
 
 // TestTwoDriversFolders opens stores in which an older podman has left its folders.
+// fault: several-drivers, slow-driver
+// look-alike: several-drivers, slow-driver
 func TestTwoDriversFolders(t *testing.T) {
 	for name, c := range map[string]struct {
 		files  []string // with one entry each

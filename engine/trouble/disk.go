@@ -3,11 +3,11 @@ package trouble
 import "github.com/rlbuild/rlbuild/engine/failure"
 
 var diskTroubles = Group{"Disk and store", []*Trouble{
-	StoreClosed, OtherMap, NoExecTemp,
+	StoreClosed, OtherMap, SeveralDrivers, SlowDriver, NoExecTemp,
 	StoreFull, TempFull, RunRootFull, NoSpace, StoreReadOnly, TempReadOnly, RunRootReadOnly, StoreGone, TempGone,
 }}
 
-// What is full. The symptom is the same, so the facts tell them apart: where the file was, or which file system is full.
+// What the store can't be used for, or badly.
 var (
 	StoreClosed = &Trouble{
 		Name: "store-closed",
@@ -30,6 +30,22 @@ var (
 			" or begin another store with --root.",
 		Kind: failure.Machine,
 	}
+	SeveralDrivers = &Trouble{
+		Name: "several-drivers",
+		See:  "…/containers/storage contains several valid graphdrivers: overlay, vfs",
+		Why:  "{path} holds the folders of several drivers, {drivers}; {driver} is used, which {reason}",
+		Cure: "Name the one that you mean with --storage-driver, or with driver in storage.conf; podman and buildah need that as well.",
+	}
+	SlowDriver = &Trouble{
+		Name: "slow-driver",
+		See:  "every from_ and commit takes long, and the disk fills",
+		Why:  "the store's driver is vfs ({slow}); it {reason}",
+		Cure: "Use overlay: on a local file system with Linux 5.13 or later, or with fuse-overlayfs; a store that vfs has written stays with it, --root begins another.",
+	}
+)
+
+// What is full. The symptom is the same, so the facts tell them apart: where the file was, or which file system is full.
+var (
 	StoreFull = &Trouble{
 		Name: "store-full",
 		See:  "no space left on device",
