@@ -354,6 +354,8 @@ func TestCommitFails(t *testing.T) {
 	if _, err := c.Commit(t.Context(), CommitOptions{Remove: true}); err == nil {
 		t.Fatal("the commit didn't fail")
 	}
+	root, err = c.Mount() // which is released for files that the image is to share
+	check(t, err)
 	if after := files(t, root); !slices.Equal(before, after) {
 		t.Errorf("the container has\n%s\nhad\n%s", after, before)
 	}

@@ -198,9 +198,9 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	if err != nil {
 		return err
 	}
-	// In certs/expired and certs/tls each server's own certificate stands as the authority that is trusted.
+	// In authorities/expired and authorities/tls each server's own certificate stands as the authority that is trusted.
 	for name, server := range map[string]*httptest.Server{"expired": old, "tls": encrypted} {
-		if err := trusted(filepath.Join(env.WorkDir, "certs", name), server); err != nil {
+		if err := trusted(filepath.Join(env.WorkDir, "authorities", name), server); err != nil {
 			return err
 		}
 	}

@@ -133,7 +133,8 @@ func TestMemoryIsLimited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if os.Getenv("EAT") == "" {
-				if rss := again(t, "EAT=1"); rss > 5*limit {
+				// What doubles can do so twice before anybody looks, on a busy machine.
+				if rss := again(t, "EAT=1"); rss > 16*limit {
 					t.Errorf("it grew to %d MiB, with a limit of %d", rss>>20, limit>>20)
 				} else {
 					t.Logf("%d MiB", rss>>20)
