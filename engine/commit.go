@@ -15,7 +15,6 @@ import (
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
-	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/layer"
@@ -163,9 +162,10 @@ func (j *commitment) ownWay(ctx context.Context) (*Image, []byte, error) {
 	return j.ship(ctx)
 }
 
-// givesUp reports whether the container's files may become the layer's: it is deleted next, before anybody writes to them.
+// givesUp reports whether the container's files may become the layer's: it is deleted next, before anybody writes to them. One
+// that would outlive a run that is killed before that isn't given up: its files would be the image's as well.
 func (j *commitment) givesUp() bool {
-	return j.Remove && j.list == nil && j.IDFile == nil && j.MetadataFile == nil && !j.Protection.signs()
+	return j.Remove && !j.container.keep && j.container.adopted == nil && j.list == nil && j.IDFile == nil && j.MetadataFile == nil && !j.Protection.signs()
 }
 
 // report writes the files that say what image came of a commit.
@@ -221,11 +221,7 @@ func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, e
 		return nil, nil, err
 	}
 	defer made.unlock()
-	id, manifest, err := j.enter(plan, made)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		release() // this is what it is for
-		id, manifest, err = j.enter(plan, made)
-	}
+	id, manifest, err := j.enter(plan, made, release)
 	if err != nil {
 		release()
 		return nil, nil, errors.Join(err, c.run.dropLayer(made))
@@ -234,8 +230,8 @@ func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, e
 	return image, manifest, err
 }
 
-// enter makes an image of the plan with the layer on top.
-func (j *commitment) enter(plan *blueprint, made *storedLayer) (id string, description []byte, err error) {
+// enter makes an image of the plan with the layer on top. It calls free where there is no room.
+func (j *commitment) enter(plan *blueprint, made *storedLayer, free func()) (id string, description []byte, err error) {
 	layers, err := plan.baseDescriptors()
 	if err != nil {
 		return "", nil, err
@@ -252,10 +248,14 @@ func (j *commitment) enter(plan *blueprint, made *storedLayer) (id string, descr
 	if err != nil {
 		return "", nil, err
 	}
-	if id, err = j.container.run.createImage(config, description, made.id, j.dest); err != nil {
+	if id, err = j.container.run.createImage(config, description, made.id, j.dest, free); err != nil {
 		return "", nil, err
 	}
-	return id, description, whole()
+	// An image that has its name isn't taken away, whatever the journal says.
+	if err := whole(); err != nil && j.dest == nil {
+		j.container.run.options.Info(fmt.Sprintf("image %.12s has no name, and may go if this run is killed: %v", id, err))
+	}
+	return id, description, nil
 }
 
 // slowCommit says, once for each reason, why a commit is left to the library, or fails if the user insists on the fast way.

@@ -127,6 +127,15 @@ func (r *reclaim) orphans(ids []string) (young []string, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	unlock, err := journal.Lock(r.dir)
+	if err != nil {
+		return ids, nil
+	}
+	defer unlock()
+	wanted, err := journal.InUse(r.dir, journal.Used, r.claimed) // a live run is about to make an image of it
+	if err != nil {
+		return ids, nil
+	}
 	used, err := r.usedLayers()
 	if err != nil {
 		return nil, fmt.Errorf("looking for layers that killed runs have left: %w", err)
@@ -136,14 +145,16 @@ func (r *reclaim) orphans(ids []string) (young []string, err error) {
 		if err != nil || used[id] || layer.MountCount > 0 || slices.Contains(young, id) {
 			continue
 		}
-		if time.Since(layer.Created) < orphanAge {
+		if wanted[id] || time.Since(layer.Created) < orphanAge {
 			young = append(young, id)
 			continue
 		}
 		switch err := r.store.DeleteLayer(id); {
 		case err == nil:
 			r.gone("layer", shortID(id))
-		case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
+		case errors.Is(err, storage.ErrLayerHasChildren): // orphans as well, or they would be in use
+			young = append(young, id)
+		case errors.Is(err, storage.ErrLayerUsedByImage),
 			errors.Is(err, storage.ErrLayerUsedByContainer), errors.Is(err, storage.ErrLayerUnknown): // somebody was quicker
 		default:
 			r.stays("layer "+shortID(id), err)

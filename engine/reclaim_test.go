@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
@@ -55,6 +56,15 @@ func TestLayersWithoutImage(t *testing.T) {
 	}
 
 	yesterday(t, filepath.Join(s.Choice.Root, "vfs-layers/layers.json"))
+	live, _, err := journal.Begin(s.JournalDir(), s.JournalHeader())
+	check(t, err)
+	check(t, live.Use(journal.Used, upper)) // a run that is about to make an image of it
+	found, err = Reclaim(s, false)
+	check(t, err)
+	if len(found.Gone) > 0 || len(found.Wait) != 1 || !strings.HasPrefix(found.Wait[0], "2 layers ") {
+		t.Errorf("while a run uses one: %+v", found)
+	}
+	check(t, live.End())
 	found, err = Reclaim(s, false)
 	check(t, err)
 	if got := found.Summary(); got != "2 layers" || found.Runs != 1 || len(found.Wait)+len(found.Left) > 0 {

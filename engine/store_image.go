@@ -10,11 +10,13 @@ import (
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 )
 
 // createImage enters an image on a layer of the store, with all that the library's own destination records of one
-// (CommitWithOptions in storage_dest.go of image), and moves the name to it. It returns the image's ID.
-func (b *Builder) createImage(config, description []byte, topLayer string, dest types.ImageReference) (id string, err error) {
+// (CommitWithOptions in storage_dest.go of image), and moves the name to it. It returns the image's ID. Where there is no room
+// it calls free and tries once more. An image that gets no name is gone again, with the layer.
+func (b *Builder) createImage(config, description []byte, topLayer string, dest types.ImageReference, free func()) (id string, err error) {
 	store := b.options.Store
 	configDigest := digest.FromBytes(config)
 	manifestDigest, err := manifest.Digest(description)
@@ -35,18 +37,23 @@ func (b *Builder) createImage(config, description []byte, topLayer string, dest 
 		},
 	}
 	// The name comes last, when all of the image is there: whoever has the name has an image.
-	image, err := store.CreateImage(configDigest.Encoded(), nil, topLayer, "", o)
-	made := err == nil
-	if errors.Is(err, storage.ErrDuplicateID) {
-		image, err = b.refreshImage(configDigest.Encoded(), topLayer, o)
-	}
+	var image *storage.Image
+	made := false
+	err = withRoom(free, func() (err error) {
+		image, err = store.CreateImage(configDigest.Encoded(), nil, topLayer, "", o)
+		made = made || err == nil || noRoom(err) // of which something may stay
+		if errors.Is(err, storage.ErrDuplicateID) {
+			image, err = b.refreshImage(configDigest.Encoded(), topLayer, o)
+		}
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("entering the image: %w", err)
 	}
 	if dest == nil || dest.DockerReference() == nil {
 		return image.ID, nil
 	}
-	if err := b.moveName(image.ID, dest.DockerReference().String()); err != nil {
+	if err := withRoom(free, func() error { return b.moveName(image.ID, dest.DockerReference().String()) }); err != nil {
 		err = fmt.Errorf("naming the image: %w", err)
 		if made {
 			_, deleted := store.DeleteImage(image.ID, true)
@@ -56,6 +63,18 @@ func (b *Builder) createImage(config, description []byte, topLayer string, dest 
 	}
 	return image.ID, nil
 }
+
+// withRoom does something, and once more after free if there was no room for it.
+func withRoom(free func(), do func() error) error {
+	err := do()
+	if !noRoom(err) {
+		return err
+	}
+	free()
+	return do()
+}
+
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // moveName gives an image a name, in one change of the store's list, and takes it from the image that has it.
 func (b *Builder) moveName(id, name string) error {

@@ -16,6 +16,7 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/layer"
 )
 
@@ -42,7 +43,12 @@ func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, paren
 	staged := &staging{ctx: ctx, changes: changes, link: giveUp && changes.Stamp == nil}
 	output, clean, err := c.stage(staged)
 	defer func() {
-		err = errors.Join(err, clean()) // also after the layer has its place: the directory around it remains
+		left := clean() // also after the layer has its place: the directory around it remains
+		if err != nil {
+			err = errors.Join(err, left)
+		} else if left != nil { // the layer is whole, and the rest goes with the container
+			c.run.options.Info(fmt.Sprintf("cleaning up after storing a layer: %v", left))
+		}
 		if err != nil && made != nil && made.unlock != nil {
 			made.unlock()
 		}
@@ -54,9 +60,7 @@ func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, paren
 	if made.unlock, err = c.run.lockLayers(ctx); err != nil {
 		return made, err
 	}
-	if _, err := store.Layer(made.id); err == nil {
-		return made, nil
-	} else if !errors.Is(err, storage.ErrLayerUnknown) {
+	if there, err := c.run.useLayer(made.id); there || err != nil {
 		return made, err
 	}
 	_, err = store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
@@ -69,6 +73,22 @@ func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, paren
 	}
 	made.made = true
 	return made, nil
+}
+
+// useLayer tells whether the store has a layer, and keeps others from deleting it for what a dead run has left.
+func (b *Builder) useLayer(id string) (there bool, err error) {
+	for range 2 { // once more after the note: before, somebody may have deleted it
+		if _, err := b.options.Store.Layer(id); errors.Is(err, storage.ErrLayerUnknown) {
+			return false, nil
+		} else if err != nil || there {
+			return there, err
+		}
+		if err := b.options.Journal.Use(journal.Used, id); err != nil {
+			return false, err
+		}
+		there = true
+	}
+	return there, nil
 }
 
 // dropLayer deletes a layer that was made for an image that didn't come about, unless something uses it.
