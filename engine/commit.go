@@ -214,6 +214,13 @@ func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, e
 		return nil, nil, err
 	}
 	defer release()
+	if mounted := c.root != ""; mounted {
+		defer func() {
+			if err != nil && c.root == "" { // given up for nothing: it is what it was
+				_, _ = c.Mount() // else whoever needs it next mounts it, or says why not
+			}
+		}()
+	}
 	made, err := c.storeLayer(ctx, changes, parent, j.givesUp())
 	if errors.Is(err, layer.ErrReserved) {
 		return nil, nil, notDirect(err.Error())

@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/trouble"
@@ -46,7 +50,7 @@ func explainFile(op, subject string, err error) *failure.Error {
 		if m == nil {
 			continue
 		}
-		content, readErr := os.ReadFile(m[1])
+		content, readErr := readSettings(m[1])
 		if readErr != nil {
 			continue // there is something else wrong with it, and err says what
 		}
@@ -64,6 +68,22 @@ func explainFile(op, subject string, err error) *failure.Error {
 		}
 	}
 	return nil
+}
+
+// mostSettings is how much of a configuration file is read to say what is wrong with it, bytes.
+const mostSettings = 1 << 20
+
+// readSettings reads a configuration file, if it is a regular file: an error may name any.
+func readSettings(name string) ([]byte, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > mostSettings {
+		return nil, errors.Join(err, fs.ErrInvalid)
+	}
+	return io.ReadAll(io.LimitReader(file, mostSettings))
 }
 
 // parseJSON says where content stops being JSON; the libraries don't.

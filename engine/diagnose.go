@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
-	"unicode"
 
 	"github.com/moby/sys/userns"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/trouble"
@@ -39,12 +41,7 @@ func (k *cause) because(e *failure.Error) *failure.Error {
 func (k *cause) shown() trouble.Facts {
 	facts := trouble.Facts{}
 	for name, text := range k.facts {
-		facts[name] = strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return '·'
-			}
-			return r
-		}, text)
+		facts[name] = output.Printable(text)
 	}
 	return facts
 }
@@ -70,28 +67,43 @@ type scene struct {
 	words []string // of the command, for a first look only: no quotes are undone
 
 	user         sandbox.User                    // whom it ran as, by the IDs it sees
+	anybody      bool                            // whom it ran as isn't known: user is somebody who isn't root
 	hostIDs      func(sandbox.User) sandbox.User // gives a user the IDs that files have for this process
 	keepsGroups  bool
 	capabilities []string // that it was given; of no use for another user than root
 	network      string
-	devices      []string // it was shown
-	mounts       []sceneMount
-	made         []madeMount // for it alone
-	uids, gids   []idRange   // that are mapped where it ran
-	ownMap       bool        // by the container's own user namespace
-	userNS       bool        // capabilities count inside of a user namespace only
+	devices      []string     // it was shown
+	mounts       []sceneMount // in the tree
+	made         []madeMount  // for it alone
+	uids, gids   []idRange    // that are mapped where it ran
+	ownMap       bool         // by the container's own user namespace
+	userNS       bool         // capabilities count inside of a user namespace only
 
 	close func()
 }
 
-// sceneMount is something of the host's that a step was shown.
+// sceneMount is something that a step was shown.
 type sceneMount struct {
-	source, target   string // absolute
+	source           string // of the host, absolute; "" for what isn't the host's
+	target           string // absolute
 	readOnly, noExec bool
+	overlay          bool // of which the step may have changed what it saw
 }
 
+// hidden tells whether nobody can look at what the step saw: that is gone, or another container's.
+func (m *sceneMount) hidden() bool { return m.source == "" || m.overlay }
+
 // stepScene looks at where a step failed.
-func (c *Container) stepScene(way *stepWay, o RunOptions) (*scene, error) {
+func (c *Container) stepScene(way *stepWay, o RunOptions) (s *scene, err error) {
+	leave := func() {}
+	if c.root == "" {
+		leave = func() { _ = c.release() } // what is mounted for a look; else the run's end does it
+	}
+	defer func() {
+		if err != nil {
+			leave()
+		}
+	}()
 	if _, err := c.Mount(); err != nil {
 		return nil, err
 	}
@@ -108,11 +120,11 @@ func (c *Container) stepScene(way *stepWay, o RunOptions) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scene{
+	s = &scene{
 		place: inTheContainer, files: c.files, dir: path.Join("/", firstOf(o.Workdir, c.builder.WorkDir(), "/")),
 		env: c.stepEnvironment(o.Env, "", user.Home), shell: len(o.Args) == 0, words: wordsOf(o.Process),
 		user: user, keepsGroups: keep, capabilities: capabilities, network: way.network(), devices: way.asked.Device,
-		userNS: userns.RunningInUserNS(), close: func() {},
+		userNS: userns.RunningInUserNS(), close: leave,
 	}
 	s.hostIDs = c.ownerOutside
 	if s.uids, s.gids, err = c.mappedIDs(); err != nil {
@@ -120,30 +132,39 @@ func (c *Container) stepScene(way *stepWay, o RunOptions) (*scene, error) {
 	}
 	s.ownMap = c.mapped()
 	mounts, err := c.mountsOf(o, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"/proc", "/sys", "/dev"} {
+		s.mounts = append(s.mounts, sceneMount{target: name})
+	}
 	for _, mount := range mounts {
-		if m, ok := hostMount(mount, s.dir); ok {
-			s.mounts = append(s.mounts, m)
-		} else if m, ok := ownedMount(mount, s.dir); ok {
+		if mount.target() == "" {
+			continue // a variable
+		}
+		s.mounts = append(s.mounts, describeMount(mount, s.dir))
+		if m, ok := ownedMount(mount, s.dir); ok {
 			s.made = append(s.made, m)
 		}
 	}
-	return s, err
+	return s, nil
 }
 
-// hostMount describes a mount whose source is the host's.
-func hostMount(mount Mount, workDir string) (sceneMount, bool) {
+// describeMount describes a mount for who looks for a file.
+func describeMount(mount Mount, workDir string) sceneMount {
+	shown := sceneMount{target: inStep(workDir, mount.target())}
 	switch m := mount.(type) {
 	case *BindMount:
 		at := m.Source
 		if at.Container == nil && at.Image == "" && firstOf(at.Root, "/") == "/" {
-			noExec := m.Flags.NoExec != nil && *m.Flags.NoExec
-			return sceneMount{path.Join("/", at.Path), inStep(workDir, m.Target), m.Flags.ReadOnly, noExec}, true
+			shown.source = path.Join("/", at.Path)
 		}
+		shown.readOnly, shown.noExec = m.Flags.ReadOnly, m.Flags.NoExec != nil && *m.Flags.NoExec
 	case *VolumeMount:
-		noExec := m.Flags.NoExec != nil && *m.Flags.NoExec
-		return sceneMount{m.Source, inStep(workDir, m.Target), m.Flags.ReadOnly, noExec}, true
+		shown.source, shown.overlay = m.Source, m.Overlay
+		shown.readOnly, shown.noExec = m.Flags.ReadOnly, m.Flags.NoExec != nil && *m.Flags.NoExec
 	}
-	return sceneMount{}, false
+	return shown
 }
 
 // madeMount is something that was made for a step, with an owner that its option names.
@@ -192,7 +213,7 @@ func (b *Builder) hostScene(o HostOptions) (*scene, error) {
 // buildScene is where an instruction of build() failed: the container is gone, and whom the instruction ran as isn't known.
 func buildScene(instruction string) (*scene, error) {
 	s := &scene{
-		place: inTheContainer, words: strings.Fields(instruction), user: sandbox.User{UID: 1}, userNS: userns.RunningInUserNS(),
+		place: inTheContainer, words: strings.Fields(instruction), user: sandbox.User{UID: 1}, anybody: true, userNS: userns.RunningInUserNS(),
 		close: func() {},
 	}
 	var err error
@@ -272,6 +293,9 @@ func (s *scene) printed(code int, lines []string) *cause {
 
 // unmappedUser says whether the command was to run as somebody whom nobody can be.
 func (s *scene) unmappedUser() *cause {
+	if s.anybody {
+		return nil
+	}
 	return s.beyond(fmt.Sprint(s.user.UID), fmt.Sprint(s.user.GID))
 }
 
@@ -296,14 +320,23 @@ func notRunErrno(err error) syscall.Errno {
 		}
 		return 0
 	}
-	text := err.Error()
-	switch {
-	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
-		return syscall.ENOENT
-	case strings.Contains(text, "permission denied"), strings.Contains(text, "is a directory"):
+	m := notExecuted().FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0
+	}
+	switch strings.ToLower(firstOf(m[1], m[2], m[3])) {
+	case "permission denied", "is a directory":
 		return syscall.EACCES
-	case strings.Contains(text, "exec format error"):
+	case "exec format error":
 		return syscall.ENOEXEC
 	}
-	return 0
+	return syscall.ENOENT
 }
+
+// notExecuted matches what the library, runc and crun say of a command that they can't execute. What a runtime couldn't do
+// before that ends in the same words.
+var notExecuted = sync.OnceValue(func() *regexp.Regexp {
+	const why = "(not found in \\$PATH|no such file or directory|permission denied|is a directory|exec format error)"
+	return regexp.MustCompile("(?i)(?:\\b(?:fork/)?exec:? (?:container process )?(?:\\([^)]*\\) )?[\"`]?[^\"`\\s]+[\"`]?:(?: executable file| stat [^ ]+:)? " + why +
+		"|\\bexecutable file [\"`]?[^\"`]+[\"`]? " + why + "|\\bopen executable: " + why + ")")
+})

@@ -124,7 +124,7 @@ func (s *scene) elf(file string, r io.ReaderAt, errno syscall.Errno) *cause {
 	if f.loader == "" || errno == unix.ENOEXEC || !path.IsAbs(f.loader) {
 		return nil
 	}
-	if at, _ := s.find(f.loader); at != "" {
+	if at, _, err := s.find(f.loader); at != "" || err != nil {
 		return nil
 	}
 	library := ""

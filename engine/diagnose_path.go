@@ -98,21 +98,6 @@ func (o *CopyOptions) cause(err error) *cause {
 	return nil
 }
 
-// mountAt returns the mount of the host's that a step's file is in, the innermost one, or nil.
-func (s *scene) mountAt(name string) (found *sceneMount) {
-	for i, m := range s.mounts {
-		if (name == m.target || strings.HasPrefix(name, strings.TrimSuffix(m.target, "/")+"/")) && (found == nil || len(m.target) > len(found.target)) {
-			found = &s.mounts[i]
-		}
-	}
-	return found
-}
-
-// outside returns the host's path of a step's file in the mount.
-func (m *sceneMount) outside(name string) string {
-	return filepath.Join(m.source, strings.TrimPrefix(name, m.target))
-}
-
 // refusal matches a line that says that a file is closed or can't be written.
 var refusal = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)\b(?:permission denied|EACCES|(read-only file system|EROFS))\b`)
@@ -144,7 +129,7 @@ func (s *scene) refusedPath(line string) *cause {
 			if k := s.hostRefused(name); k != nil && m[1] == "" {
 				return k
 			}
-		case mount == nil && m[1] == "":
+		case m[1] == "" && (mount == nil || mount.hidden()):
 			if k := s.madeRefused(name, writing().MatchString(line)); k != nil {
 				return k
 			}
@@ -169,8 +154,12 @@ func (s *scene) pathIn(line, word string) (name string, ok bool) {
 		return path.Clean(word), true
 	}
 	name = path.Join("/", s.dir, word)
-	if strings.Contains(word, "/") {
-		return name, true
+	if strings.Contains(word, "/") { // the command may have changed its directory
+		if _, err := s.stat(name); !absent(err) {
+			return name, true
+		}
+		_, err := s.stat(path.Dir(name))
+		return name, err == nil && writing().MatchString(line)
 	}
 	marked := false
 	for _, around := range []string{"'%s'", `"%s"`, "‘%s’", ": %s:"} {
@@ -225,8 +214,12 @@ func (s *scene) stepRefused(m *sceneMount, name string, writing bool) *cause {
 	rest := strings.FieldsFunc(strings.TrimPrefix(name, m.target), func(r rune) bool { return r == '/' })
 	at := m.source
 	for i := 0; ; i++ {
-		info, err := os.Stat(at)
-		if err != nil {
+		look := os.Lstat // a link leads elsewhere in the step than it does here
+		if i == 0 {
+			look = os.Stat // the source, which the user has named
+		}
+		info, err := look(at)
+		if err != nil || info.Mode()&fs.ModeSymlink != 0 {
 			return nil // missing, or behind what was looked at before
 		}
 		want, last := []uint32{unix.X_OK}, i == len(rest)
@@ -269,7 +262,8 @@ func (s *scene) stepMay(at string, info fs.FileInfo, bit uint32) *cause {
 	}
 	facts := trouble.Facts{"mode": fmt.Sprintf("%04o", file.Bits())}
 	refused := reach.Find(at, bit)
-	shared := st.Gid == uint32(overflowID("gid")) && file.Bits()>>3&bit == bit && slices.Contains(ownGroups(), overflowID("gid"))
+	_, nobody := reach.Overflow()
+	shared := file.GID == nobody && file.Bits()>>3&bit == bit && slices.Contains(ownGroups(), nobody)
 	switch {
 	case refused != nil && refused.Unmapped && refused.Path == filepath.Clean(at):
 		facts["owner"] = unmappedOwner(refused)
@@ -299,15 +293,6 @@ func allowed(file rootfs.Info, user sandbox.User, bit uint32) bool {
 		bits >>= 3
 	}
 	return bits&bit == bit
-}
-
-// overflowID is the ID that all those show as that aren't mapped.
-func overflowID(kind string) int {
-	id := 65534
-	if words := setting("kernel/overflow" + kind); len(words) == 1 {
-		_, _ = fmt.Sscan(words[0], &id) // the kernel's own number
-	}
-	return id
 }
 
 // ownGroups are this process's supplementary groups.

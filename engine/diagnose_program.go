@@ -49,9 +49,17 @@ func (s *scene) namesProgram(code int, line string) *cause {
 			errno = unix.ENOEXEC
 		}
 		name := firstOf(m[1], m[2])
+		if strings.Contains(name, "/") && !path.IsAbs(name) {
+			if _, err := s.stat(path.Join("/", s.dir, name)); err != nil {
+				return nil // the command may have changed its directory
+			}
+		}
 		k := s.program(name, errno)
 		if k != nil && (k.of == trouble.NoCommand || k.of == trouble.NoHostCommand) {
 			// Perhaps env(1) says so, and a script named the command.
+			if len(s.words) == 0 {
+				return k
+			}
 			if by := s.program(s.words[0], 0); by != nil && by.facts["interpreter"] == name {
 				return by
 			}
@@ -68,7 +76,10 @@ func (s *scene) namesProgram(code int, line string) *cause {
 
 // program says why a program can't be executed, nil if nothing keeps it. errno is what the kernel said, 0 if that isn't known.
 func (s *scene) program(name string, errno syscall.Errno) *cause {
-	file, info := s.find(name)
+	file, info, err := s.find(name)
+	if err != nil {
+		return nil
+	}
 	facts := trouble.Facts{"command": name, "place": s.place, "where": "in the container", "path": "", "missing": fmt.Sprintf("file %q", name)}
 	if s.place == onThisMachine {
 		facts["where"] = "on this machine"
@@ -105,8 +116,9 @@ func (s *scene) program(name string, errno syscall.Errno) *cause {
 	return s.content(file, errno, 0)
 }
 
-// find returns where a program is, one that may be executed rather than another; "" if it is nowhere.
-func (s *scene) find(name string) (file string, info rootfs.Info) {
+// find returns where a program is, one that may be executed rather than another; "" if it is nowhere, and an error if that
+// can't be told.
+func (s *scene) find(name string) (file string, info rootfs.Info, err error) {
 	candidates := []string{path.Join("/", s.dir, name)}
 	if path.IsAbs(name) {
 		candidates[0] = path.Clean(name)
@@ -121,17 +133,20 @@ func (s *scene) find(name string) (file string, info rootfs.Info) {
 	}
 	for _, candidate := range candidates {
 		at, err := s.stat(candidate)
+		if err != nil && !absent(err) && s.place != onThisMachine {
+			return "", rootfs.Info{}, err
+		}
 		if err != nil || at.Mode.IsDir() && len(candidates) > 1 {
 			continue
 		}
 		if at.Mode&0o111 != 0 && !at.Mode.IsDir() {
-			return candidate, at
+			return candidate, at, nil
 		}
 		if file == "" {
 			file, info = candidate, at
 		}
 	}
-	return file, info
+	return file, info, nil
 }
 
 func (s *scene) searchPath() string {
@@ -141,40 +156,22 @@ func (s *scene) searchPath() string {
 	return ""
 }
 
-// stat describes a file that the command saw, also one in a mount of the host's.
-func (s *scene) stat(name string) (rootfs.Info, error) {
-	files, name, done, err := s.tree(name)
-	if err != nil {
-		return rootfs.Info{}, err
-	}
-	defer done()
-	return files.Stat(name)
-}
-
-// tree returns the tree that the command found a file in, and its name there.
-func (s *scene) tree(name string) (files *rootfs.FS, inside string, done func(), err error) {
-	if m := s.mountAt(name); m != nil {
-		root, err := rootfs.Open("/")
-		if err != nil {
-			return nil, "", nil, err
-		}
-		return root, m.outside(name), func() { root.Close() }, nil
-	}
-	return s.files, name, func() {}, nil
-}
-
 // closed says which directory keeps the command's user from a program. Root may pass everywhere.
 func (s *scene) closed(name, file string) *cause {
-	if s.user.UID == 0 || s.mountAt(file) != nil {
+	if s.user.UID == 0 {
 		return nil
 	}
-	inside, err := s.files.Resolve(file)
+	f, err := s.see(file)
 	if err != nil {
+		return nil
+	}
+	defer f.close()
+	if f.mount != nil {
 		return nil
 	}
 	user := s.hostIDs(s.user)
-	for dir := path.Dir(path.Join("/", inside)); ; dir = path.Dir(dir) {
-		info, err := s.files.Stat(dir)
+	for dir := path.Dir(f.name); ; dir = path.Dir(dir) {
+		info, err := f.files.Stat(dir)
 		if err != nil {
 			return nil
 		}
@@ -190,20 +187,30 @@ func (s *scene) closed(name, file string) *cause {
 
 // noExec returns where the mount is that a file can't be executed for, or "".
 func (s *scene) noExec(file string) string {
-	at, shown := file, ""
-	if m := s.mountAt(file); m != nil {
-		at, shown = m.outside(file), m.target
-		if m.noExec {
+	f, err := s.see(file)
+	if err != nil {
+		return ""
+	}
+	defer f.close()
+	shown := file
+	if f.mount != nil {
+		shown = f.mount.target
+		if f.mount.noExec {
 			return shown
 		}
 	} else if s.place != onThisMachine {
 		return ""
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(at, &st); err != nil || st.Flags&unix.ST_NOEXEC == 0 {
+	handle, err := f.files.Handle(f.inside)
+	if err != nil {
 		return ""
 	}
-	return firstOf(shown, file)
+	defer handle.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(handle.Fd()), &st); err != nil || st.Flags&unix.ST_NOEXEC == 0 {
+		return ""
+	}
+	return shown
 }
 
 // How much is read of a program: as much as the kernel does of a script's first line, and of an ELF file the headers.
@@ -214,12 +221,12 @@ const (
 
 // content says what a program lacks that can be found and may be executed.
 func (s *scene) content(file string, errno syscall.Errno, depth int) *cause {
-	files, inside, done, err := s.tree(file)
+	at, err := s.see(file)
 	if err != nil {
 		return nil
 	}
-	defer done()
-	f, err := files.OpenFile(inside)
+	defer at.close()
+	f, err := at.files.OpenFile(at.inside)
 	if err != nil {
 		return nil
 	}
@@ -242,6 +249,12 @@ func (s *scene) content(file string, errno syscall.Errno, depth int) *cause {
 	return &cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": `it begins with neither "#!" nor the mark of an ELF file`}}
 }
 
+// envPlain tells whether a word in front of env(1)'s command is a variable, or an option without an argument of its own.
+func envPlain(word string) bool {
+	return slices.Contains([]string{"-", "-S", "-i", "-v", "--split-string", "--ignore-environment", "--debug"}, word) ||
+		!strings.HasPrefix(word, "-") && strings.Contains(word, "=")
+}
+
 // script says what keeps a script from its interpreter.
 func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int) *cause {
 	line, _, _ := strings.Cut(string(head[len("#!"):]), "\n")
@@ -250,15 +263,15 @@ func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int)
 		return nil
 	}
 	interpreter := words[0]
-	there := func(name string) bool { at, _ := s.find(name); return at != "" }
+	there := func(name string) bool { at, _, err := s.find(name); return at != "" || err != nil }
 	facts := trouble.Facts{"command": file, "place": s.place, "interpreter": interpreter}
 	windows := strings.HasSuffix(line, "\r")
 	if !path.IsAbs(interpreter) {
 		return nil
 	}
 	if path.Base(interpreter) == "env" && there(interpreter) {
-		i := slices.IndexFunc(words[1:], func(w string) bool { return !strings.HasPrefix(w, "-") && !strings.Contains(w, "=") })
-		if i < 0 {
+		i := slices.IndexFunc(words[1:], func(w string) bool { return !envPlain(w) })
+		if i < 0 || strings.HasPrefix(words[1+i], "-") {
 			return nil
 		}
 		interpreter = words[1+i]
@@ -270,6 +283,9 @@ func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int)
 	case !there(interpreter):
 		return &cause{trouble.NoInterpreter, facts}
 	}
-	at, _ := s.find(interpreter)
+	at, _, err := s.find(interpreter)
+	if err != nil {
+		return nil
+	}
 	return s.content(at, errno, depth+1)
 }

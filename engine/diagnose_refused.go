@@ -107,8 +107,8 @@ func (s *scene) loop(m, _ []string) *cause {
 	}
 	// "No such file or directory" is also what is said of a file that isn't there.
 	if len(m) > 1 && m[1] != "" && !strings.HasPrefix(m[1], "/dev/loop") {
-		if file, _ := s.find("./" + strings.TrimPrefix(m[1], "/")); file == "" {
-			if _, err := s.stat(m[1]); err != nil {
+		if file, _, err := s.find("./" + strings.TrimPrefix(m[1], "/")); file == "" && err == nil {
+			if _, err := s.stat(m[1]); absent(err) {
 				return nil
 			}
 		}
@@ -149,10 +149,16 @@ func (s *scene) kernelSetting(m, _ []string) *cause {
 	return &cause{trouble.KernelSetting, trouble.Facts{"setting": strings.ReplaceAll(name, "/", ".")}}
 }
 
-// binding and portText find that a port was to be listened at, and which.
+// These find that a port was to be listened at, and which. noPort are the times and places that some programs print; of Python's error
+// the lines above say what it was about.
 var (
-	binding  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\b(?:server_)?bind\b|\blisten\b`) })
-	portText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:^|[:=]|-p)(\d{1,5})(?:$|:?(?:[^\d.:]|$))`) })
+	binding  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)(?:^|[^\w-])(?:server_)?bind\b|\blisten\b`) })
+	portText = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(?:^|:|-p|(?:port|listen|bind|addr|address)=)(\d{1,5})(?:$|:?(?:[^\d.:]|$))`)
+	})
+	noPort  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\d{1,2}:\d\d:\d\d|\.(?:c|go|js|php|py|rb|rs):\d+`) })
+	denial  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)permission denied|EACCES`) })
+	unnamed = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^PermissionError: \[Errno 13\] Permission denied$`) })
 )
 
 // lowPort looks for a port that only the machine's root may listen at, in the line, else in the command.
@@ -170,7 +176,7 @@ func (s *scene) lowPort(_, lines []string) *cause {
 	}
 	about := ""
 	for _, line := range lines {
-		if binding().MatchString(line) {
+		if binding().MatchString(line) && (denial().MatchString(line) || slices.ContainsFunc(lines, unnamed().MatchString)) {
 			about = line
 			break
 		}
@@ -178,6 +184,7 @@ func (s *scene) lowPort(_, lines []string) *cause {
 	if about == "" || strings.Contains(about, "/") && !strings.Contains(about, ":") { // a socket with a name
 		return nil
 	}
+	about = noPort().ReplaceAllString(about, "")
 	for i, text := range append([]string{about}, s.words...) {
 		after := i > 1 && slices.Contains(portFlags, s.words[i-2])
 		if i > 0 && !after && !strings.ContainsAny(text, ":=") && !strings.HasPrefix(text, "-p") {

@@ -168,7 +168,7 @@ func TestReadELF(t *testing.T) {
 // What an image says of itself is shown, and not obeyed by the user's terminal.
 func TestFactsAreShown(t *testing.T) {
 	k := &cause{trouble.NoInterpreter, trouble.Facts{"command": "/x", "place": inTheContainer, "interpreter": "/opt/\x1b[2Jpython\n"}}
-	want := "run /x: failed: the container has /x, but not /opt/·[2Jpython·, which its first line names"
+	want := "run /x: failed: the container has /x, but not /opt/python·, which its first line names"
 	if got := k.because(failure.New("run", "/x", "failed")).Error(); got != want {
 		t.Errorf("got %q", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -93,8 +94,16 @@ func blamed(known *failure.Error, err error, found *finding) error {
 	return e
 }
 
+// mounting matches an error of mount(2), which names places that it doesn't write to.
+var mounting = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\b(?:(?:u?mount|bind|mounting|binding)\b[^:]*|mount \S+:/.*): (?:no space left on device|disk quota exceeded)`)
+})
+
 // pathIn returns the file that an error is about, or "".
 func pathIn(err error, why string) string {
+	if mounting().MatchString(why) {
+		return ""
+	}
 	var one *fs.PathError
 	var two *os.LinkError
 	switch {
@@ -111,7 +120,7 @@ func pathIn(err error, why string) string {
 }
 
 // fullPlace finds the place that has no room: the one that the file is in, or else one that has none now. What a failed
-// verb had written may be gone again.
+// verb had written may be gone again. It returns nil if no place seems to be full.
 func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) *finding {
 	file := pathIn(err, why)
 	unpacks := regexp.MustCompile(`adding layer with blob "|ApplyLayer stdout`).MatchString(why) // by a process that sees no more than the layer
@@ -146,16 +155,8 @@ func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) 
 			}
 		}
 	}
-	var free []string
-	for _, p := range grounds {
-		if space, err := statfs(p.dir); err == nil {
-			free = append(free, p.dir+": "+space.String())
-		}
-	}
-	return &finding{trouble.NoSpace, trouble.Facts{"path": "a file system", "detail": strings.Join(free, "; ")}}
+	return nil // the kernel gives this error for other things as well that there are too many of: namespaces, mounts
 }
-
-func within(dir, file string) bool { return file == dir || strings.HasPrefix(file, dir+"/") }
 
 // room says how much of it a directory's file system has.
 func room(dir string, no syscall.Errno) trouble.Facts {
@@ -188,7 +189,7 @@ func statfs(dir string) (space, error) {
 
 // exhausted tells whether next to nothing is left: a file system that refuses to write may have a few blocks that no file
 // can get.
-func (s space) exhausted() bool { return s.free < 64<<10 || s.noInodes() }
+func (s space) exhausted() bool { return s.total > 0 && s.free < 64<<10 || s.noInodes() }
 
 func (s space) noInodes() bool { return s.files > 0 && s.inodes == 0 }
 

@@ -110,7 +110,6 @@ var signs = []sign{
 	}},
 	{of: trouble.Signatures, when: contains("Would invalidate signatures", "Can not copy signatures to")},
 	{of: trouble.NoAttachments, when: contains("writing sigstore attachments is disabled by configuration")},
-	{of: trouble.NoDocker, when: contains("failed to connect to the docker API")},
 	{of: trouble.ArchiveThere, when: contains("docker-archive doesn't support modifying existing images")},
 	{of: trouble.ImageIDs, when: contains("insufficient UIDs or GIDs"), facts: imageOwner},
 	{of: trouble.AutoIDs, when: contains("not enough unused IDs in user namespace")},

@@ -26,6 +26,7 @@ import (
 // registrySigns go by the types of errors and by what registries answer, not by the whole text of an error, which names
 // images and paths that are anybody's to choose.
 var registrySigns = []sign{
+	{of: trouble.NoDocker, when: contains("failed to connect to the docker API")}, // its own socket, or a server that isn't a registry
 	{of: trouble.ShortName, when: contains(" did not resolve to an alias and no "), facts: searched},
 	{of: trouble.ShortNameChoice, when: contains("resolution enforced but cannot prompt without a TTY")},
 	{of: trouble.NoImage, when: func(err error, text string) bool {
@@ -152,7 +153,7 @@ func validity(err error, _ string) trouble.Facts {
 // dialling tells whether it was the connecting that failed.
 func dialling(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !strings.HasPrefix(op.Net, "unix")
 }
 
 // dialled says which address was dialled, and what came of it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
+	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
 // quotedLines is how many of the last lines of a failed command its error quotes.
@@ -60,6 +61,7 @@ type Result struct {
 
 	asked  Process
 	notRun syscall.Errno          // why the command could not be executed, 0 if it was
+	reason error                  // in the words of who tried, if he had any
 	look   func() (*scene, error) // at where it failed
 }
 
@@ -81,7 +83,11 @@ func (r *Result) Err() error {
 		return nil
 	}
 	if r.notRun != 0 {
-		return r.explain(failure.New("", r.Title, "%q could not be executed: %w", r.Argv[0], r.notRun))
+		var reason error = r.notRun
+		if r.reason != nil {
+			reason = r.reason
+		}
+		return r.explain(failure.New("", r.Title, "%q could not be executed: %w", r.Argv[0], reason))
 	}
 	e := failure.New("", r.Title, "exited with status %d", r.Code)
 	if valid := r.asked.ValidExitCodes; len(valid) > 0 {
@@ -130,6 +136,7 @@ func (c *Container) Run(ctx context.Context, o RunOptions) (*Result, error) {
 			if k := s.unmappedUser(); k != nil {
 				err = k.explain("", title, err)
 			}
+			s.close()
 		}
 	}
 	return result, errors.Join(err, way.close())
@@ -166,6 +173,9 @@ func (r *Result) ended(asked Process, late bool, code int) *Result {
 // as it is for a shell: 127 for one that isn't found, 126 for the other. Why, the files say: see Result.Err.
 func notRun(result *Result, err error) (*Result, error) {
 	result.notRun = notRunErrno(err)
+	if !errors.As(err, new(*sandbox.Error)) {
+		result.reason = brief{strip(err.Error()), err}
+	}
 	switch result.notRun {
 	case 0:
 		e := explain("", result.Title, err)

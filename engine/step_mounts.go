@@ -75,7 +75,7 @@ func (c *Container) prepareMounts(ctx context.Context, way *Isolation, o RunOpti
 			return m, err
 		}
 		if err := mount.prepare(ctx, m); err != nil {
-			if at, ok := hostMount(mount, workDir); ok {
+			if at := describeMount(mount, workDir); at.source != "" {
 				if k := pathCause(at.source, reach.Read, err); k != nil {
 					return m, k.explain("mounting", at.target, err)
 				}

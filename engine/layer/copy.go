@@ -56,12 +56,16 @@ func (c *copies) link(e *entry) error {
 	return retry(func() error { return unix.Linkat(c.root, e.link, c.root, e.name, 0) })
 }
 
+// manyNames is how many names a file may have to be given as many more: where file systems bound them, they allow some thousands
+// (ext4 65,000), and a copy can have what the original has.
+const manyNames = 500
+
 // make makes a file. One with contents that have to be copied it returns open.
 func (c *copies) make(e *entry, hdr *tar.Header) (*copied, error) {
 	if reserved(hdr.Name) {
 		return nil, c.remove(hdr)
 	}
-	if c.linked >= 0 && hdr.Typeflag != tar.TypeDir && hdr.Typeflag != tar.TypeLink {
+	if c.linked >= 0 && hdr.Typeflag != tar.TypeDir && hdr.Typeflag != tar.TypeLink && e.info.Sys().(*syscall.Stat_t).Nlink < manyNames {
 		err := retry(func() error { return unix.Linkat(c.linked, e.name, c.root, e.name, 0) })
 		if err != unix.EMLINK { // the file has as many names as it can have
 			return nil, err

@@ -24,7 +24,9 @@ func (s *Store) Reserve() (release func(), err error) {
 	}
 	fd, err := unix.Open(s.Choice.Root, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
-		err = unix.Fallocate(fd, 0, 0, size)
+		for err = unix.EINTR; err == unix.EINTR; {
+			err = unix.Fallocate(fd, 0, 0, size)
+		}
 	}
 	release = sync.OnceFunc(func() {
 		if fd >= 0 {
