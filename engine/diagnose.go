@@ -338,5 +338,5 @@ func notRunErrno(err error) syscall.Errno {
 var notExecuted = sync.OnceValue(func() *regexp.Regexp {
 	const why = "(not found in \\$PATH|no such file or directory|permission denied|is a directory|exec format error)"
 	return regexp.MustCompile("(?i)(?:\\b(?:fork/)?exec:? (?:container process )?(?:\\([^)]*\\) )?[\"`]?[^\"`\\s]+[\"`]?:(?: executable file| stat [^ ]+:)? " + why +
-		"|\\bexecutable file [\"`]?[^\"`]+[\"`]? " + why + "|\\bopen executable: " + why + ")")
+		"|\\bexecutable file [\"`]?[^\"`]+[\"`]? (?:not found: )?" + why + "|\\bopen executable: " + why + ")")
 })

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"hash/crc64"
 	"io"
 	"io/fs"
@@ -227,6 +228,25 @@ func TestChanged(t *testing.T) {
 		c := Changes{Dir: dir, Omit: func(*tar.Header) bool { check(t, change(file)); return false }}
 		if summary, err := c.WriteTar(t.Context(), nil, Options{CopyTo: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "file") {
 			t.Errorf("%s: %v, %v", name, summary, err)
+		}
+	}
+}
+
+// TestLinkManyNames: a file with more names than it may be given again is copied, with all of them.
+func TestLinkManyNames(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	first := filepath.Join(dir, "0")
+	check(t, os.WriteFile(first, []byte("text"), 0o600))
+	for i := 1; i < manyNames; i++ {
+		check(t, os.Link(first, filepath.Join(dir, fmt.Sprint(i))))
+	}
+	_, err := Changes{Dir: dir}.WriteTar(t.Context(), nil, Options{CopyTo: to, Link: true})
+	check(t, err)
+	for _, dir := range []string{dir, to} {
+		var st unix.Stat_t
+		check(t, unix.Stat(filepath.Join(dir, "0"), &st))
+		if st.Nlink != manyNames {
+			t.Errorf("%s has %d names", dir, st.Nlink)
 		}
 	}
 }

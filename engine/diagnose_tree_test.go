@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/sandbox"
+	"github.com/rlbuild/rlbuild/engine/trouble"
+)
+
+// A name leads where it led in the step: from the image into mounts and back, and nowhere else.
+func TestSee(t *testing.T) {
+	s := stage(t)
+	root, host := s.files.Dir(), place(t)
+	for name, target := range map[string]string{
+		root + "/tools": "/mnt/bin", root + "/made": "/cache/x", root + "/loop": "loop",
+		host + "/back": "/bin/cat", host + "/out": "../../../../../../etc/passwd", host + "/host": host + "/bin/tool", host + "/near": "bin/tool",
+	} {
+		check(t, os.Symlink(target, name))
+	}
+	check(t, os.Mkdir(host+"/bin", 0o755))
+	check(t, os.WriteFile(host+"/bin/tool", []byte("x"), 0o755))
+	s.mounts = []sceneMount{{source: host, target: "/mnt"}, {target: "/cache"}, {source: host + "/bin/tool", target: "/mnt/one"},
+		{source: host, target: "/below/that/isnt/there"}}
+	for name, want := range map[string]string{
+		"/bin/cat": "/bin/cat", "/mnt/bin/tool": "/mnt/bin/tool", "/tools/tool": "/mnt/bin/tool", "/mnt/near": "/mnt/bin/tool",
+		"/mnt/back": "/bin/cat", "/mnt/out": "/etc/passwd", "/mnt/one": "/mnt/one", "/bin/../tools/../one": "/mnt/one",
+		"/below/that/isnt/there/near": "/below/that/isnt/there/bin/tool", "/": "/",
+	} {
+		f, err := s.see(name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if f.name != want {
+			t.Errorf("%s leads to %s, want %s", name, f.name, want)
+		}
+		if want == "/etc/passwd" && f.mount != nil {
+			t.Error("a link of a mount leads out of the step")
+		}
+		f.close()
+	}
+	for name, want := range map[string]error{
+		"/mnt/host": os.ErrNotExist, "/cache/tool": errHidden, "/made/tool": errHidden, "/loop": unix.ELOOP, "/bin/cat/x": unix.ENOTDIR,
+		"/none": os.ErrNotExist,
+	} {
+		if f, err := s.see(name); !errors.Is(err, want) {
+			t.Errorf("%s: %+v, %v, want %v", name, f, err, want)
+		}
+	}
+	for _, name := range []string{"/cache/tool", "/made"} {
+		if k := s.program(name, unix.ENOENT); k != nil {
+			t.Errorf("%s: %s", name, k.of.Name)
+		}
+	}
+	// What a link leads to isn't the host's file of that name.
+	if k := s.stepRefused(&s.mounts[0], "/mnt/host", false); k != nil {
+		t.Errorf("behind a link: %s", k.of.Name)
+	}
+}
+
+// Of an instruction of build() only what anybody would get is said.
+func TestAnybody(t *testing.T) {
+	s := &scene{place: inTheContainer, user: sandbox.User{UID: 1}, anybody: true, uids: []idRange{{0, 1}}, gids: []idRange{{0, 1}}}
+	for _, line := range []string{"", "sh: ./x/y: Permission denied", "touch: 'x': Permission denied", "sh: ./x: not found"} {
+		if k := s.printed(127, []string{line}); k != nil {
+			t.Errorf("%q: %s", line, k.of.Name)
+		}
+	}
+}
+
+// What programs and runtimes say of a program, and what they say of something else.
+func TestNotRunErrno(t *testing.T) {
+	for text, want := range map[string]syscall.Errno{
+		`runc create failed: unable to start container process: error during container init: exec: "no-such": executable file not found in $PATH`: unix.ENOENT,
+		`runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory`:                                   unix.ENOENT,
+		`runc create failed: unable to start container process: exec: "/etc": is a directory`:                                                     unix.EACCES,
+		`runc create failed: unable to start container process: exec: "/x": permission denied`:                                                    unix.EACCES,
+		"exec /x: exec format error":                                                           unix.ENOEXEC,
+		"exec /x: no such file or directory":                                                   unix.ENOENT,
+		"exec container process `/x`: Exec format error":                                       unix.ENOEXEC,
+		"exec container process (missing dynamic library?) `/x`: No such file or directory":    unix.ENOENT,
+		"executable file `no-such` not found in $PATH: No such file or directory":              unix.ENOENT,
+		"executable file `/x` not found: No such file or directory":                            unix.ENOENT,
+		"open executable: Permission denied":                                                   unix.EACCES,
+		"fork/exec /x: no such file or directory":                                              unix.ENOENT,
+		`error mounting "proc" to rootfs at "/proc": mount proc:/proc: permission denied`:      0,
+		"mount `/sys` to `sys`: Permission denied":                                             0,
+		"setting up the chroot: open /proc/self/setgroups: no such file or directory":          0,
+		"unable to start container process: unable to apply cgroup: open x: permission denied": 0,
+	} {
+		if got := notRunErrno(errors.New(text)); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+}
+
+// Programs that a line names by a way from another directory aren't looked for in this one.
+func TestOtherDirectory(t *testing.T) {
+	s := stage(t, "cd", "sub")
+	for _, line := range []string{"/bin/sh: ./tool: not found", "/bin/sh: sub/tool: not found", "/bin/sh: 1: ../x/tool: not found"} {
+		if k := s.printed(127, []string{line}); k != nil {
+			t.Errorf("%s: %s", line, k.of.Name)
+		}
+	}
+	if k := s.printed(126, []string{"/bin/sh: ./data: Permission denied"}); k == nil || k.of != trouble.NotExecutable {
+		t.Errorf("one that is there: %+v", k)
+	}
+	// What env(1) is to execute is behind its options, some of which have arguments.
+	for text, want := range map[string]*trouble.Trouble{
+		"#!/bin/env -S none -u": trouble.NoInterpreter, "#!/bin/env -i A=b none": trouble.NoInterpreter,
+		"#!/bin/env -S -u FOO cat": nil, "#!/bin/env --unset FOO cat": nil, "#!/bin/env -C /x cat": nil, "#!/bin/env cat": nil,
+	} {
+		check(t, os.WriteFile(filepath.Join(s.files.Dir(), "app/env"), []byte(text+"\n"), 0o755))
+		if k := s.program("/app/env", 0); (k == nil) != (want == nil) || k != nil && k.of != want {
+			t.Errorf("%s: %+v", text, k)
+		}
+	}
+}
+
+// The kernel is out of other things than room as well.
+func TestNoRoomElsewhere(t *testing.T) {
+	b := run(t, place(t), "vfs")
+	for _, err := range []error{
+		&sandbox.Error{Doing: "making the step's namespaces", Err: unix.ENOSPC},
+		&sandbox.Error{Doing: "mounting proc on /proc", Err: unix.ENOSPC},
+		errors.New("mount " + b.options.TempDir + ":" + b.options.TempDir + "/x, flags: 0x1000: no space left on device"),
+		errors.New("unshare: no space left on device"),
+	} {
+		if got := b.Examine("run", explain("run", "x", err)); got.Error() != explain("run", "x", err).Error() {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+	full := explain("run", "x", &os.PathError{Op: "write", Path: b.options.TempDir + "/x", Err: unix.ENOSPC})
+	if got := b.Examine("run", full); got.Error() == full.Error() {
+		t.Errorf("of a file: %v", got)
+	}
+	if (space{}).exhausted() {
+		t.Error("a file system without a size is full")
+	}
+}
