@@ -165,7 +165,7 @@ func (s *scene) pathIn(line, word string) (name string, ok bool) {
 	for _, around := range []string{"'%s'", `"%s"`, "‘%s’", ": %s:"} {
 		marked = marked || strings.Contains(line, fmt.Sprintf(around, word))
 	}
-	if _, err := s.stat(name); err != nil && !writing().MatchString(line) {
+	if _, err := s.stat(name); absent(err) && !writing().MatchString(line) {
 		return "", false
 	}
 	return name, marked

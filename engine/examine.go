@@ -76,20 +76,14 @@ func (b *Builder) Examine(op string, err error) error {
 	return err
 }
 
-// finding is a trouble with its facts.
-type finding struct {
-	of    *trouble.Trouble
-	facts trouble.Facts
-}
-
 // blamed is the error of the verb with what was found, if anything was.
-func blamed(known *failure.Error, err error, found *finding) error {
+func blamed(known *failure.Error, err error, found *cause) error {
 	if found == nil {
 		return err
 	}
-	e := found.of.Explain(known.Op, known.Subject, err, found.facts)
+	e := found.explain(known.Op, known.Subject, err)
 	if output := failure.OutputOf(err); len(output) > 0 { // a command's: its status and last lines say more
-		e.Err, e.Output = fmt.Errorf("%w: %w", known.Err, found.of.Reason(err, found.facts)), output
+		e.Err, e.Output = fmt.Errorf("%w: %w", known.Err, found.of.Reason(err, found.shown())), output
 	}
 	return e
 }
@@ -121,7 +115,7 @@ func pathIn(err error, why string) string {
 
 // fullPlace finds the place that has no room: the one that the file is in, or else one that has none now. What a failed
 // verb had written may be gone again. It returns nil if no place seems to be full.
-func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) *finding {
+func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) *cause {
 	file := pathIn(err, why)
 	unpacks := regexp.MustCompile(`adding layer with blob "|ApplyLayer stdout`).MatchString(why) // by a process that sees no more than the layer
 	if unpacks {
@@ -131,25 +125,25 @@ func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) 
 	if sure && file != "" {
 		for _, p := range grounds {
 			if within(p.dir, file) {
-				return &finding{p.full, room(p.dir, no)}
+				return &cause{p.full, room(p.dir, no)}
 			}
 		}
 	}
 	for _, p := range grounds {
 		if space, err := statfs(p.dir); err == nil && space.exhausted() {
-			return &finding{p.full, room(p.dir, no)}
+			return &cause{p.full, room(p.dir, no)}
 		}
 	}
 	if !sure {
 		return nil
 	}
 	if unpacks {
-		return &finding{grounds[0].full, room(grounds[0].dir, no)}
+		return &cause{grounds[0].full, room(grounds[0].dir, no)}
 	}
 	if file != "" {
 		for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
 			if _, err := os.Stat(dir); err == nil {
-				return &finding{trouble.NoSpace, room(dir, no)}
+				return &cause{trouble.NoSpace, room(dir, no)}
 			} else if dir == filepath.Dir(dir) {
 				break
 			}
@@ -205,10 +199,10 @@ func (s space) String() string {
 }
 
 // closedPlace finds the place whose file system is mounted read-only.
-func (b *Builder) closedPlace() *finding {
+func (b *Builder) closedPlace() *cause {
 	for _, p := range b.grounds() {
 		if store.ReadOnly(p.dir) {
-			return &finding{p.closed, trouble.Facts{"path": p.dir}}
+			return &cause{p.closed, trouble.Facts{"path": p.dir}}
 		}
 	}
 	return nil
@@ -221,11 +215,11 @@ func (b *Builder) Ready() error {
 	found := b.gone()
 	for _, g := range b.grounds() {
 		if found == nil && unix.Access(g.dir, unix.W_OK) == unix.EROFS {
-			found = &finding{g.closed, trouble.Facts{"path": g.dir}}
+			found = &cause{g.closed, trouble.Facts{"path": g.dir}}
 		}
 	}
 	if found != nil {
-		return found.of.Explain("", "", nil, found.facts)
+		return found.explain("", "", nil)
 	}
 	return nil
 }
@@ -234,15 +228,15 @@ func (b *Builder) Ready() error {
 // nil.
 func (b *Builder) Panicked() error {
 	if found := b.closedPlace(); found != nil {
-		return found.of.Explain("", "", nil, found.facts)
+		return found.explain("", "", nil)
 	}
 	return nil
 }
 
-func (b *Builder) gone() *finding {
+func (b *Builder) gone() *cause {
 	for _, g := range b.grounds() {
 		if now, err := os.Stat(g.dir); g.began != nil && (errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, g.began)) {
-			return &finding{g.absent, trouble.Facts{"path": g.dir}}
+			return &cause{g.absent, trouble.Facts{"path": g.dir}}
 		}
 	}
 	return nil
