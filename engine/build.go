@@ -195,7 +195,7 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 		inside = context.WithoutCancel(ctx)
 	}
 	s := b.run.options.Store
-	if !b.options.Steps.Remove {
+	if !b.options.Steps.Remove || !b.options.Steps.ForceRemove { // the latter is about builds that fail
 		s = s.ForKeeps()
 	}
 	done := make(chan struct{})
