@@ -20,6 +20,7 @@ import (
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reference"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
 )
 
 // BuildOptions say which Containerfiles an image is built of, and how.
@@ -259,7 +260,7 @@ func (b *build) release() {
 	if b.memory != "" {
 		_ = detach(b.memory)
 	}
-	_ = os.RemoveAll(b.dir)
+	_ = rootfs.RemoveAll(b.dir) // a call that is left to itself may mount something there yet; the run's end tries again
 }
 
 // hush keeps the library from logging what it does as long as there are secrets: at its debug level it logs the environment

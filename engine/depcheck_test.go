@@ -115,7 +115,7 @@ var table = []room{
 	},
 	{
 		name:  "engine/store",
-		rooms: []string{"engine/reach", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure"},
+		rooms: []string{"engine/rootfs", "engine/reach", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure"},
 		external: []string{
 			"go.podman.io/storage", "github.com/vbatts/tar-split/tar/storage", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},

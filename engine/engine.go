@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 	nettypes "go.podman.io/common/libnetwork/types"
 	"go.podman.io/image/v5/types"
-	"go.podman.io/storage/pkg/mount"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/journal"
@@ -124,12 +123,9 @@ func New(options Options) (*Builder, error) {
 	return b, nil
 }
 
-// ErrMounted is among the errors of Close when something is still mounted below TempDir. Whoever deletes that directory then
-// deletes what is mounted there: files of the user's, perhaps.
-var ErrMounted = errors.New("something is still mounted there")
-
 // Close ends the run: what its steps left running is killed, mounts are released and working containers deleted, newest
-// first, and the kept ones are named. All of it is tried; the errors are joined. It is safe to call twice.
+// first, and the kept ones are named. All of it is tried; the errors are joined. It is safe to call twice. With store.ErrMounted
+// among the errors something may still be mounted below TempDir: files of the user's, perhaps.
 func (b *Builder) Close() error {
 	errs := []error{b.restoreTerminal()}
 	killSince(nil)
@@ -156,8 +152,8 @@ func (b *Builder) Close() error {
 		errs = append(errs, c.Close())
 	}
 	errs = append(errs, netns.close(), b.closePassage())
-	if err := mount.RecursiveUnmount(b.options.TempDir + "/"); err != nil {
-		errs = append(errs, failure.New("releasing", b.options.TempDir, "%w: %w", ErrMounted, err))
+	if err := store.UnmountBelow(b.options.TempDir); err != nil {
+		errs = append(errs, failure.New("releasing", b.options.TempDir, "%w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -9,11 +9,11 @@ import (
 
 	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/util"
-	"go.podman.io/storage/pkg/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/journal"
+	"github.com/rlbuild/rlbuild/engine/store"
 )
 
 // letIn makes the library's temporary files reachable for the root of a user namespace with these maps, who is a stranger
@@ -104,11 +104,22 @@ func (b *Builder) closePassage() error {
 		return nil
 	}
 	dir := b.passage
-	if err := mount.RecursiveUnmount(dir); err != nil {
-		return failure.New("releasing", dir, "%w: %w", ErrMounted, err)
+	if err := unmountAll(dir); err != nil {
+		return failure.New("releasing", dir, "%w", err)
 	}
 	b.passage = ""
 	return os.Remove(dir) // it is empty, and if it weren't, nothing would be lost
+}
+
+// unmountAll unmounts what is mounted at dir and below.
+func unmountAll(dir string) error {
+	if err := store.UnmountBelow(dir); err != nil {
+		return err
+	}
+	if err := detach(dir); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil // nothing is, or what can't be taken away; deleting dir tells
 }
 
 // temporary tells whether path lies in the run's own directory for temporary files, by either name.

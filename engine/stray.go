@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
@@ -67,7 +68,7 @@ func (c *Container) refuseStrays() error {
 func (c *Container) dropStrays() error {
 	dir, names := c.strays()
 	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		if err := rootfs.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/output"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
@@ -196,16 +197,23 @@ func makeTempDir(j *journal.Journal) (string, error) {
 }
 
 // close ends what was opened, in the opposite order.
+	if real, err := filepath.EvalSymlinks(parent); err == nil { // as the kernel names what is mounted in it
+		parent = real
+	}
 func (w *workshop) close() error {
 	var errs []error
 	if w.engine != nil {
 		errs = append(errs, w.engine.Close())
 	}
-	if w.tempDir != "" && !errors.Is(errors.Join(errs...), engine.ErrMounted) {
-		errs = append(errs, os.RemoveAll(w.tempDir))
+	unfinished := w.engine != nil && w.engine.Unfinished()
+	if w.tempDir != "" && !errors.Is(errors.Join(errs...), store.ErrMounted) {
+		// A call that goes on may mount something there, or make files, as long as this process lives.
+		if err := rootfs.RemoveAll(w.tempDir); !unfinished {
+			errs = append(errs, err)
+		}
 	}
 	// Else it is for a later run to try again what couldn't be taken away.
-	if errors.Join(errs...) == nil && (w.engine == nil || !w.engine.Unfinished()) {
+	if errors.Join(errs...) == nil && !unfinished {
 		errs = append(errs, w.journal.End())
 	}
 	if w.store != nil {
