@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"context"
 	"io"
 
 	"go.starlark.net/starlark"
@@ -17,7 +18,7 @@ var stdinVerb = &verb{
 		if input == nil {
 			return nil, c.bad("has nothing to read: the script came from there").WithHint("name the script, or use -c.")
 		}
-		text, err := io.ReadAll(io.LimitReader(input, readLimit+1))
+		text, err := readToEnd(c.ctx(), io.LimitReader(input, readLimit+1))
 		if err != nil {
 			return nil, c.bad("%w", err)
 		}
@@ -26,4 +27,24 @@ var stdinVerb = &verb{
 		}
 		return starlark.String(text), nil
 	},
+}
+
+// readToEnd reads everything, unless ctx ends first: a terminal or a pipe may have nothing to say for hours, and nothing
+// interrupts a read of those. What is left to read on then ends with the process.
+func readToEnd(ctx context.Context, from io.Reader) ([]byte, error) {
+	type read struct {
+		text []byte
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() {
+		text, err := io.ReadAll(from)
+		done <- read{text, err}
+	}()
+	select {
+	case all := <-done:
+		return all.text, all.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
