@@ -163,7 +163,7 @@ var plainCommand = regexp.MustCompile(`^[A-Za-z0-9_./+-]+$`)
 
 // command takes the program that a host call names: the first element of a list, or the first word of a line for the shell.
 func (n *needs) command(call script.Call) {
-	if strings.Contains(call.Text["env"], "PATH") || len(call.Args) == 0 {
+	if env, _ := call.Text("env"); strings.Contains(env, "PATH") || len(call.Args) == 0 {
 		return
 	}
 	name, _ := starlark.AsString(call.Firsts[0])

@@ -30,8 +30,8 @@ func arguments(program *script.Program) []argument {
 		}
 		a := argument{pos: call.Pos, required: true}
 		a.name, _ = starlark.AsString(name)
-		if text, ok := call.Text["default"]; ok {
-			a.fallback, a.required = text, false
+		if text, ok := call.Text("default"); ok {
+			a.fallback, a.required = shortened(text), false
 		}
 		a.help, _ = starlark.AsString(call.Kwargs["help"])
 		if a.name == "" || !seen[a.name] {
@@ -40,6 +40,16 @@ func arguments(program *script.Program) []argument {
 		seen[a.name] = true
 	}
 	return all
+}
+
+// maxFallback is how much of a default's text help shows, in bytes: there is no end to expressions.
+const maxFallback = 500
+
+func shortened(text string) string {
+	if len(text) <= maxFallback {
+		return text
+	}
+	return strings.ToValidUTF8(strings.Clone(text[:maxFallback]), "") + "…"
 }
 
 // showHelp prints what the script says of itself.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strings"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -16,7 +17,25 @@ type Call struct {
 	Args   []starlark.Value          // positional arguments; nil for one whose value is known only when the script runs
 	Firsts []starlark.Value          // of positional arguments that are lists, the first element; nil otherwise or when it isn't known
 	Kwargs map[string]starlark.Value // keyword arguments; nil likewise
-	Text   map[string]string         // the source text of each keyword argument's value
+
+	file  *file
+	exprs map[string]syntax.Expr // of keyword arguments
+}
+
+// What a script's text is allowed to have worked out: no run's limits hold yet.
+const (
+	maxText    = 64 << 10 // bytes of a string, elements of a list or a tuple, and bytes of Call.Text
+	maxEffort  = 16 << 20 // bytes that all values take together, roughly
+	exprEffort = 16       // of one expression
+)
+
+// Text returns the source text of a keyword argument's value, and whether there is one. What is longer than maxText is cut.
+func (c Call) Text(name string) (text string, ok bool) {
+	x, ok := c.exprs[name]
+	if !ok {
+		return "", false
+	}
+	return c.file.text(x), true
 }
 
 // Calls returns the calls of the predeclared name in the entry script, in the order of the text, without running it.
@@ -36,7 +55,7 @@ func (p *Program) AllCalls(name string) []Call {
 }
 
 func (f *file) calls(name string) []Call {
-	known := literals{globals: map[string]syntax.Expr{}}
+	known := literals{globals: map[string]syntax.Expr{}, values: map[string]starlark.Value{}, left: maxEffort}
 	for _, statement := range f.tree.Stmts {
 		if assign, ok := statement.(*syntax.AssignStmt); ok && assign.Op == syntax.EQ {
 			if to, ok := assign.LHS.(*syntax.Ident); ok {
@@ -67,19 +86,20 @@ func scope(id *syntax.Ident) resolve.Scope {
 // literals evaluates expressions that don't depend on a run.
 type literals struct {
 	globals map[string]syntax.Expr
-	depth   int // of nested expressions and of globals that refer to each other, even in a circle
+	values  map[string]starlark.Value // of globals that were asked for; nil while it is worked out, and for one that isn't known
+	depth   int                       // of nested expressions and of globals that refer to each other
+	left    int                       // effort
 }
 
 func (l *literals) call(f *file, call *syntax.CallExpr) Call {
-	c := Call{Pos: syntax.Start(call), Kwargs: map[string]starlark.Value{}, Text: map[string]string{}}
+	c := Call{Pos: syntax.Start(call), Kwargs: map[string]starlark.Value{}, file: f, exprs: map[string]syntax.Expr{}}
 	for _, arg := range call.Args {
 		if unary, ok := arg.(*syntax.UnaryExpr); ok && (unary.Op == syntax.STAR || unary.Op == syntax.STARSTAR) {
 			continue
 		}
 		if named, ok := arg.(*syntax.BinaryExpr); ok && named.Op == syntax.EQ {
 			name := named.X.(*syntax.Ident).Name
-			c.Kwargs[name] = l.value(named.Y)
-			c.Text[name] = f.text(named.Y)
+			c.Kwargs[name], c.exprs[name] = l.value(named.Y), named.Y
 			continue
 		}
 		c.Args = append(c.Args, l.value(arg))
@@ -101,7 +121,7 @@ func (l *literals) first(x syntax.Expr) starlark.Value {
 
 // value returns the value of x, or nil when only a run can tell.
 func (l *literals) value(x syntax.Expr) starlark.Value {
-	if l.depth > 100 {
+	if l.left -= exprEffort; l.depth > 100 || l.left < 0 {
 		return nil
 	}
 	l.depth++
@@ -123,17 +143,15 @@ func (l *literals) value(x syntax.Expr) starlark.Value {
 		// Concatenation only: a repetition could make a value of any size.
 		if x.Op == syntax.PLUS {
 			if a, b := l.value(x.X), l.value(x.Y); a != nil && b != nil {
-				if result, err := starlark.Binary(x.Op, a, b); err == nil {
-					return result
-				}
+				return l.sum(a, b)
 			}
 		}
 	case *syntax.ListExpr:
-		if elems, ok := l.values(x.List); ok {
+		if elems, ok := l.elements(x.List); ok {
 			return starlark.NewList(elems)
 		}
 	case *syntax.TupleExpr:
-		if elems, ok := l.values(x.List); ok {
+		if elems, ok := l.elements(x.List); ok {
 			return starlark.Tuple(elems)
 		}
 	case *syntax.DictExpr:
@@ -142,7 +160,25 @@ func (l *literals) value(x syntax.Expr) starlark.Value {
 	return nil
 }
 
-func (l *literals) values(list []syntax.Expr) ([]starlark.Value, bool) {
+// sum returns a + b, or nil if there is none or it is too large.
+func (l *literals) sum(a, b starlark.Value) starlark.Value {
+	size := 1
+	switch a.(type) {
+	case *starlark.List, starlark.Tuple:
+		size = elementSize
+	}
+	n := max(starlark.Len(a), 0) + max(starlark.Len(b), 0) // a number has none
+	if l.left -= n * size; n > maxText || l.left < 0 {
+		return nil
+	}
+	result, err := starlark.Binary(syntax.PLUS, a, b)
+	if err != nil {
+		return nil
+	}
+	return result
+}
+
+func (l *literals) elements(list []syntax.Expr) ([]starlark.Value, bool) {
 	elems := make([]starlark.Value, 0, len(list))
 	for _, x := range list {
 		v := l.value(x)
@@ -159,6 +195,9 @@ func (l *literals) dict(x *syntax.DictExpr) starlark.Value {
 	for _, item := range x.List {
 		entry := item.(*syntax.DictEntry)
 		k, v := l.value(entry.Key), l.value(entry.Value)
+		if _, tuple := k.(starlark.Tuple); tuple {
+			return nil // of two that hold the same one twice, and so on, which takes ages to hash
+		}
 		if k == nil || v == nil || dict.SetKey(k, v) != nil {
 			return nil
 		}
@@ -174,8 +213,13 @@ func (l *literals) name(id *syntax.Ident) starlark.Value {
 			return starlark.Universe[id.Name]
 		}
 	case resolve.Global:
+		if known, asked := l.values[id.Name]; asked {
+			return known
+		}
 		if x := l.globals[id.Name]; x != nil {
-			return l.value(x)
+			l.values[id.Name] = nil // for globals that refer to each other in a circle
+			l.values[id.Name] = l.value(x)
+			return l.values[id.Name]
 		}
 	}
 	return nil
@@ -198,12 +242,18 @@ func literal(x *syntax.Literal) starlark.Value {
 	return nil
 }
 
-// text returns the source text of n.
+// text returns the source text of n, or how it begins.
 func (f *file) text(n syntax.Node) string {
+	if f.marks == nil {
+		f.marks = marks(f.source)
+	}
 	start, end := n.Span()
-	from, to := offset(f.source, start.Line, start.Col), offset(f.source, end.Line, end.Col)
+	from, to := offset(f.source, f.marks, start.Line, start.Col), offset(f.source, f.marks, end.Line, end.Col)
 	if from > to {
 		return ""
+	}
+	if to-from > maxText {
+		return strings.ToValidUTF8(string(f.source[from:from+maxText]), "")
 	}
 	return string(f.source[from:to])
 }

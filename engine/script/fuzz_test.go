@@ -3,6 +3,7 @@ package script
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,13 +27,22 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("x = 1\r\n\r\ny = (\r\n'\\\r\n'")
 	f.Add("\ufeff#!/bin/sh\nset -e")
+	doubled := "a0 = 'x'\nb0 = ()\n"
+	for i := range 40 {
+		doubled += fmt.Sprintf("a%d = a%d + a%d\nb%d = (b%d, b%d)\n", i+1, i, i, i+1, i, i)
+	}
+	f.Add(doubled + "arg('n', default = a40, help = [{b40: a9}])")
 	dir := f.TempDir()
 	names := predeclared(f)
 	f.Fuzz(func(t *testing.T, source string) {
 		p, err := Parse(Options{Path: "f.star", Dir: dir, Source: []byte(source), Predeclared: names})
 		if err == nil {
 			p.Doc()
-			p.Calls("arg")
+			for _, call := range p.Calls("arg") {
+				if text, ok := call.Text("default"); ok && !strings.Contains(source, text) {
+					t.Errorf("%q isn't in the text", text)
+				}
+			}
 			return
 		}
 		lines := strings.Count(source, "\n") + strings.Count(source, "\r") + 1
@@ -55,12 +65,12 @@ func FuzzParse(f *testing.F) {
 func FuzzLexer(f *testing.F) {
 	f.Add("x = \"a\\\r\nb\" # c\r\n'''é''' //= r'\\'")
 	f.Fuzz(func(t *testing.T, source string) {
-		last := place{1, 1}
+		last, index := place{1, 1}, marks([]byte(source))
 		for _, token := range lex([]byte(source)) {
 			if token.start.line < last.line || token.start.line == last.line && token.start.col < last.col || token.text == "" {
 				t.Fatalf("token %+v overlaps the one before, which ends at %v", token, last)
 			}
-			if at := offset([]byte(source), token.start.line, token.start.col); !strings.HasPrefix(source[at:], token.text) {
+			if at := offset([]byte(source), index, token.start.line, token.start.col); !strings.HasPrefix(source[at:], token.text) {
 				t.Fatalf("token %+v is not at offset %d", token, at)
 			}
 			last = token.end

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -26,6 +27,8 @@ type token struct {
 
 // place is a position in a source as Starlark counts: from 1, in characters.
 type place struct{ line, col int32 }
+
+func (p place) before(q place) bool { return p.line < q.line || p.line == q.line && p.col < q.col }
 
 // lexer splits a source into tokens. The parser stops at the first mistake, names it in terms of its grammar and often
 // points behind it; what stands around that place tells what was meant. Unlike Starlark's own scanner, which isn't
@@ -162,15 +165,46 @@ func lineCol(source []byte, i int) (line, col int32) {
 	return l.at.line, l.at.col
 }
 
-// offset returns the offset in source of a position, at most len(source).
-func offset(source []byte, line, col int32) int {
+// mark is where a place is in a source.
+type mark struct {
+	at     place
+	offset int
+}
+
+// between is how far marks are apart, in bytes.
+const between = 256
+
+// marks returns places to start from when others are looked for: counting from the beginning each time takes too long.
+func marks(source []byte) []mark {
 	l := lexer{rest: string(source), at: place{1, 1}}
-	for l.rest != "" && (l.at.line < line || l.at.line == line && l.at.col < col) {
-		_, size := utf8.DecodeRuneInString(l.rest)
-		if strings.HasPrefix(l.rest, "\r\n") {
-			size = 2
+	all := []mark{{l.at, 0}}
+	for l.rest != "" {
+		l.character()
+		if at := len(source) - len(l.rest); at >= all[len(all)-1].offset+between {
+			all = append(all, mark{l.at, at})
 		}
-		l.advance(size)
 	}
-	return len(source) - len(l.rest)
+	return all
+}
+
+// character moves over one character; "\r\n" is one.
+func (l *lexer) character() {
+	_, size := utf8.DecodeRuneInString(l.rest)
+	if strings.HasPrefix(l.rest, "\r\n") {
+		size = 2
+	}
+	l.advance(size)
+}
+
+// offset returns the offset in source, which has these marks, of a position, at most len(source).
+func offset(source []byte, marks []mark, line, col int32) int {
+	want := place{line, col}
+	after := sort.Search(len(marks), func(i int) bool { return want.before(marks[i].at) })
+	start := marks[max(after-1, 0)]
+	end := min(start.offset+2*between, len(source)) // the next mark is nearer
+	l := lexer{rest: string(source[start.offset:end]), at: start.at}
+	for l.rest != "" && l.at.before(want) {
+		l.character()
+	}
+	return end - len(l.rest)
 }

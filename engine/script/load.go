@@ -25,6 +25,7 @@ type file struct {
 	dir     string // the directory its own relative names start from
 	library bool   // reached by load
 	source  []byte
+	marks   []mark       // of source, once they are needed
 	tree    *syntax.File // nil when the text doesn't parse
 	program *starlark.Program
 	loads   map[string]*file // by the string in the load statement

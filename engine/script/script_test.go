@@ -2,10 +2,12 @@ package script
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.starlark.net/starlark"
 
@@ -223,6 +225,11 @@ func TestDoc(t *testing.T) {
 	}
 }
 
+func textOf(c Call, name string) string {
+	text, _ := c.Text(name)
+	return text
+}
+
 func TestCalls(t *testing.T) {
 	p, err := Parse(Options{Path: "-", Predeclared: predeclared(t), Source: []byte(`
 RELEASE = "book" + "worm"
@@ -247,11 +254,11 @@ d = arg(*["rest"], **{"default": 1})
 		t.Errorf("got position %s", got)
 	}
 	if first.Args[0] != starlark.String("release") || first.Kwargs["default"] != starlark.String("bookworm") ||
-		first.Kwargs["help"] != starlark.String("Debian release") || first.Text["default"] != "RELEASE" {
+		first.Kwargs["help"] != starlark.String("Debian release") || textOf(first, "default") != "RELEASE" {
 		t.Errorf("got %+v", first)
 	}
 	second := calls[1]
-	if value, ok := second.Kwargs["default"]; value != nil || !ok || second.Text["default"] != "x" {
+	if value, ok := second.Kwargs["default"]; value != nil || !ok || textOf(second, "default") != "x" {
 		t.Errorf("got default %v (%t), want an unknown value", value, ok)
 	}
 	if got := second.Kwargs["many"].String(); got != "[1, -2, (True, None)]" {
@@ -260,7 +267,7 @@ d = arg(*["rest"], **{"default": 1})
 	if got := second.Kwargs["table"].String(); got != `{"k": 1.5}` {
 		t.Errorf("got table %s", got)
 	}
-	if calls[2].Text["default"] != `len("x")` || calls[2].Kwargs["default"] != nil {
+	if textOf(calls[2], "default") != `len("x")` || calls[2].Kwargs["default"] != nil {
 		t.Errorf("got %+v", calls[2])
 	}
 	if calls[3].Args[0] != nil {
@@ -271,6 +278,45 @@ d = arg(*["rest"], **{"default": 1})
 	}
 	if calls := p.Calls("f"); calls != nil {
 		t.Errorf("got calls of a function that isn't predeclared: %v", calls)
+	}
+}
+
+// TestCallsOfHostileTexts holds that what is known without running takes little, whatever the text has: --help of any script
+// must be safe.
+func TestCallsOfHostileTexts(t *testing.T) {
+	var sums, pairs, keys, long strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&sums, "a%d = a%d + a%d\n", i+1, i, i)
+		fmt.Fprintf(&pairs, "a%d = [a%d, a%d]\n", i+1, i, i)
+		fmt.Fprintf(&keys, "a%d = (a%d, a%d)\n", i+1, i, i)
+	}
+	for i := range 20_000 {
+		fmt.Fprintf(&long, "b%d = a10 + a10\n", i)
+		fmt.Fprintf(&long, "arg('n%d', default = b%d)\n", i, i)
+	}
+	const depth = 70 // more is refused
+	for name, source := range map[string]string{
+		"sums":     "a0 = 'x'\n" + sums.String() + "arg('n', default = a60, help = a10)",
+		"lists":    "a0 = ['x']\n" + sums.String() + "arg('n', default = a60)",
+		"pairs":    "a0 = []\n" + pairs.String() + "arg('n', default = a60)",
+		"keys":     "a0 = ()\n" + keys.String() + "arg('n', default = {a60: 1})",
+		"many":     "a0 = 'x'\n" + sums.String() + long.String(),
+		"one line": strings.Repeat("arg('n', default = 'é');", 30_000),
+		"nested":   strings.Repeat("arg('n', default = ", depth) + "1" + strings.Repeat(")", depth),
+	} {
+		p, err := Parse(Options{Path: "-", Predeclared: predeclared(t), Source: []byte(source)})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		before, start := sample(everAllocated), time.Now()
+		for _, call := range p.Calls("arg") {
+			if len(textOf(call, "default")) > maxText {
+				t.Errorf("%s: a text is too long", name)
+			}
+		}
+		if size, took := sample(everAllocated)-before, time.Since(start); size > 1<<30 || took > 20*time.Second {
+			t.Errorf("%s: took %d MiB and %v", name, size>>20, took)
+		}
 	}
 }
 
