@@ -1,6 +1,7 @@
 package script
 
 import (
+	"errors"
 	"maps"
 	"math/bits"
 	"strings"
@@ -13,14 +14,55 @@ import (
 // piece, "a".replace a string. By the time anything could stop it, the machine would be busy with nothing else, or Go out of
 // memory, which no program survives. So these ask for room before they start; what grows bit by bit is seen growing.
 
-// The names of the builtins that stand for an operator and a method. No script can write them.
-const (
-	repeatName  = "*"
-	replaceName = ".replace"
-)
+// repeatName is the builtin that stands for the operator. No script can write it, nor ".replace" and its like, which stand for
+// methods.
+const repeatName = "*"
+
+// hungry are the methods of strings that ask for room, and how much of it: how many pieces of how many bytes.
+var hungry = map[string]func(text string, args starlark.Tuple) (n, size uint64){
+	"replace": func(text string, args starlark.Tuple) (n, size uint64) {
+		if len(args) < 2 {
+			return 0, 0
+		}
+		old, ok := args[0].(starlark.String)
+		with, isText := args[1].(starlark.String)
+		if !ok || !isText || len(with) <= len(old) {
+			return 0, 0
+		}
+		return uint64(strings.Count(text, string(old))), uint64(len(with) - len(old))
+	},
+	"split":  pieces,
+	"rsplit": pieces,
+	"splitlines": func(text string, _ starlark.Tuple) (n, size uint64) {
+		return uint64(strings.Count(text, "\n")) + 1, stringSize
+	},
+}
+
+// pieces is what split and rsplit make of a text.
+func pieces(text string, args starlark.Tuple) (n, size uint64) {
+	if len(args) > 0 && args[0] != starlark.None {
+		sep, _ := args[0].(starlark.String)
+		n = uint64(strings.Count(text, string(sep))) + 1
+	} else {
+		for range strings.FieldsSeq(text) {
+			n++
+		}
+	}
+	if len(args) > 1 {
+		if most, ok := args[1].(starlark.Int); ok {
+			if most, fits := most.Uint64(); fits {
+				n = min(n, most+1)
+			}
+		}
+	}
+	return n, stringSize
+}
 
 // elementSize is what a list or a tuple takes for an element, in bytes.
 const elementSize = 16
+
+// stringSize is what a string in a list takes that shares its text with another one.
+const stringSize = 3 * elementSize
 
 // room returns an error if n times size bytes more are over the memory limit of the thread's run.
 func room(thread *starlark.Thread, n, size uint64) error {
@@ -45,16 +87,19 @@ type builtinFunc = func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []s
 // know, and the two that sober puts into scripts.
 func gulpers() starlark.StringDict {
 	all := starlark.StringDict{
-		repeatName:  starlark.NewBuiltin(repeatName, repeat),
-		replaceName: starlark.NewBuiltin(replaceName, replaceMethod),
+		repeatName: starlark.NewBuiltin(repeatName, repeat),
 	}
-	for name, times := range map[string]uint64{"list": 1, "tuple": 1, "sorted": 2, "reversed": 1, "enumerate": 4, "zip": 4, "bytes": 1} {
+	for name := range hungry {
+		all["."+name] = method(name)
+	}
+	for name, size := range map[string]uint64{"list": elementSize, "tuple": elementSize, "sorted": 2 * elementSize,
+		"reversed": elementSize, "enumerate": 4 * elementSize, "zip": 4 * elementSize, "bytes": 1} {
 		inner := starlark.Universe[name].(*starlark.Builtin)
 		all[name] = starlark.NewBuiltin(name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
 			kwargs []starlark.Tuple) (starlark.Value, error) {
 			for _, arg := range args {
 				if n := starlark.Len(arg); n > 0 {
-					if err := room(thread, uint64(n), times*elementSize); err != nil {
+					if err := room(thread, uint64(n), size); err != nil {
 						return nil, err
 					}
 				}
@@ -97,33 +142,34 @@ func repeat(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _
 	return starlark.Binary(syntax.STAR, x, y)
 }
 
-// replaceMethod is x.replace.
-func replaceMethod(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+// method returns the builtin that stands for x.name.
+func method(name string) *starlark.Builtin {
 	attribute := starlark.Universe["getattr"].(*starlark.Builtin)
-	value, err := attribute.CallInternal(nil, starlark.Tuple{args[0], starlark.String("replace")}, nil)
-	return sobered(value), err
+	return starlark.NewBuiltin("."+name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+		_ []starlark.Tuple) (starlark.Value, error) {
+		value, err := attribute.CallInternal(thread, starlark.Tuple{args[0], starlark.String(name)}, nil)
+		if err != nil {
+			return nil, errors.New(strings.TrimPrefix(err.Error(), "getattr: ")) // as the interpreter says it
+		}
+		return sobered(value), nil
+	})
 }
 
-// sobered returns a value, or a method that asks for room first if it is a string's replace.
+// sobered returns a value, or a method that asks for room first if it is a string's that may take much.
 func sobered(value starlark.Value) starlark.Value {
 	method, ok := value.(*starlark.Builtin)
-	if !ok || method.Name() != "replace" {
+	if !ok || hungry[method.Name()] == nil {
 		return value
 	}
 	text, ok := method.Receiver().(starlark.String)
 	if !ok {
 		return value
 	}
-	return starlark.NewBuiltin("replace", func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+	return starlark.NewBuiltin(method.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
 		kwargs []starlark.Tuple) (starlark.Value, error) {
-		if len(args) >= 2 {
-			old, ok := args[0].(starlark.String)
-			with, isText := args[1].(starlark.String)
-			if ok && isText && len(with) > len(old) {
-				if err := room(thread, uint64(strings.Count(string(text), string(old))), uint64(len(with)-len(old))); err != nil {
-					return nil, err
-				}
-			}
+		n, size := hungry[method.Name()](string(text), args)
+		if err := room(thread, n, size); err != nil {
+			return nil, err
 		}
 		return method.CallInternal(thread, args, kwargs)
 	}).BindReceiver(text)
@@ -140,7 +186,7 @@ func sober(options *syntax.FileOptions, name string, source []byte, tree *syntax
 		case *syntax.AssignStmt:
 			found = found || n.Op == syntax.STAR_EQ
 		case *syntax.DotExpr:
-			found = found || n.Name.Name == "replace"
+			found = found || hungry[n.Name.Name] != nil
 		}
 		return !found
 	})
@@ -260,8 +306,8 @@ func soberExpr(x syntax.Expr) syntax.Expr {
 		}
 	case *syntax.DotExpr:
 		x.X = soberExpr(x.X)
-		if x.Name.Name == "replace" {
-			return call(replaceName, x.Dot, x.X)
+		if hungry[x.Name.Name] != nil {
+			return call("."+x.Name.Name, x.Dot, x.X)
 		}
 	case *syntax.UnaryExpr:
 		x.X = soberExpr(x.X)

@@ -2,7 +2,6 @@ package script
 
 import (
 	"maps"
-	"slices"
 
 	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
@@ -21,13 +20,18 @@ func jsonModule() *starlarkstruct.Module {
 	decode := members["decode"].(*starlark.Builtin)
 	members["decode"] = starlark.NewBuiltin(decode.Name(), func(thread *starlark.Thread, _ *starlark.Builtin,
 		args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-		given := slices.Clone(args)
-		for _, kv := range kwargs {
-			given = append(given, kv[1])
-		}
-		for _, arg := range given {
-			if text, ok := arg.(starlark.String); ok && bracketsDeep(string(text)) > maxJSON {
+		var text starlark.String
+		var fallback starlark.Value
+		if starlark.UnpackArgs(decode.Name(), args, kwargs, "x", &text, "default?", &fallback) == nil { // else the library says so
+			depth := bracketsDeep(string(text))
+			if depth > maxJSON && fallback != nil {
+				return fallback, nil
+			}
+			if depth > maxJSON {
 				return nil, failure.New("", decode.Name(), "the text is nested more than %d deep", maxJSON)
+			}
+			if s := stateOf(thread); s != nil {
+				s.governor.decoded += uint64(depth)
 			}
 		}
 		return decode.CallInternal(thread, args, kwargs)

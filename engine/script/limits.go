@@ -30,6 +30,11 @@ const (
 	stepsBetween = 250_000
 )
 
+// exceeded says which limit a script came to.
+type exceeded string
+
+func (e exceeded) Error() string { return string(e) }
+
 // governor holds one run to its limits.
 type governor struct {
 	limits Limits
@@ -37,6 +42,8 @@ type governor struct {
 	stop   context.CancelCauseFunc
 
 	allocated uint64 // bytes, ever, when nesting was last measured
+	stepped   uint64 // steps taken then
+	decoded   uint64 // levels of JSON that were read since
 
 	mu        sync.Mutex
 	verbs     int  // builtins of ours that are running
@@ -65,11 +72,11 @@ func (g *governor) look() {
 	switch {
 	case g.limits.Steps > 0 && g.thread.ExecutionSteps() >= g.limits.Steps:
 		g.thread.SetMaxExecutionSteps(math.MaxUint64)
-		g.end(failure.New("", "", "the script took %d steps, which is its limit", g.limits.Steps).
+		g.end(failure.New("", "", "%w", exceeded(fmt.Sprintf("the script took %d steps, which is its limit", g.limits.Steps))).
 			WithHint("see that its loops end, or give it more: --max-steps, 0 for no limit"))
 		return
 	case g.nestedTooDeeply():
-		g.end(failure.New("", "", "values are nested more than %d deep", maxNesting).
+		g.end(failure.New("", "", "%w", exceeded(fmt.Sprintf("values are nested more than %d deep", maxNesting))).
 			WithHint("a list that is put into itself, or into another one, again and again grows deeper with each round"))
 	}
 	g.thread.SetMaxExecutionSteps(g.nextLook())
@@ -132,7 +139,7 @@ func (g *governor) tooMuch(stopped bool) bool {
 }
 
 func (g *governor) overLimit() error {
-	return failure.New("", "", "the script and what it does need more memory than the %d MiB they may have", g.limits.Memory>>20).
+	return failure.New("", "", "%w", exceeded(fmt.Sprintf("the script and what it does need more memory than the %d MiB they may have", g.limits.Memory>>20))).
 		WithHint("see that it doesn't collect without end, or give it more: --max-memory, 0 for no limit")
 }
 
@@ -173,8 +180,9 @@ func Begin(thread *starlark.Thread) (end func(), err error) {
 }
 
 // abandonedError is the error of a script that was left in the middle of an operation.
-func (p *Program) abandonedError(ctx context.Context, g *governor) *Error {
-	failed := &Error{Err: context.Cause(ctx)}
+func (p *Program) abandonedError(ctx context.Context, g *governor) (failed *Error) {
+	failed = &Error{Err: context.Cause(ctx)}
+	defer func() { _ = recover() }() // the thread went on after all, and changed what was being read: then without the line
 	// The thread isn't ours to look at while it runs. But it stands still, in one operation, since stopGrace or, where memory
 	// is short, since the last look; and without the line an error about a script helps nobody.
 	for _, frame := range g.thread.CallStack() {

@@ -14,15 +14,21 @@ const (
 	// measureAfter is after how many allocated bytes nesting is measured again. A level takes 40 bytes of heap, so that in
 	// between there is room for another 800,000 levels, and no script of any sane size is ever measured.
 	measureAfter = 32 << 20
+	// measureSteps is after how many steps of the interpreter, too: a step adds a level at most, except when it decodes JSON,
+	// whose levels are counted. Measuring takes its time where much is alive.
+	measureSteps = 800_000
+	// fewParts is how many elements are looked through again rather than remembered: most lists hold nothing nested.
+	fewParts = 8
 )
 
 // nestedTooDeeply reports whether a value that the running functions can reach is nested too deeply. It is for the
 // interpreter's own goroutine.
 func (g *governor) nestedTooDeeply() bool {
-	if sample(everAllocated)-g.allocated < measureAfter {
+	if g.thread.ExecutionSteps()-g.stepped+g.decoded < measureSteps || sample(everAllocated)-g.allocated < measureAfter {
 		return false
 	}
-	defer func() { g.allocated = sample(everAllocated) }() // what measuring takes doesn't count
+	// What measuring takes doesn't count.
+	defer func() { g.allocated, g.stepped, g.decoded = sample(everAllocated), g.thread.ExecutionSteps(), 0 }()
 	m := measure{depth: map[any]int{}}
 	for level := range g.thread.CallStackDepth() {
 		frame := g.thread.DebugFrame(level)
@@ -82,8 +88,12 @@ func (m *measure) exceeds(v starlark.Value) bool {
 		if depth, known := m.depth[id]; known {
 			return depth // 0 while it is being walked: a circle, which what recurses notices as well
 		}
+		inner := parts(v)
+		if len(inner) == 0 && starlark.Len(v) <= fewParts {
+			return 1
+		}
 		m.depth[id] = 0
-		open = append(open, visit{id: id, parts: parts(v)})
+		open = append(open, visit{id: id, parts: inner})
 		return 0
 	}
 	enter(v)
