@@ -185,6 +185,9 @@ func makeTempDir(j *journal.Journal) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if real, err := filepath.EvalSymlinks(parent); err == nil { // as the kernel names what is mounted in it
+		parent = real
+	}
 	dir := filepath.Join(parent, "rlbuild-"+j.ID())
 	if err := j.Note(journal.Temporary, dir); err != nil {
 		return "", err
@@ -197,9 +200,6 @@ func makeTempDir(j *journal.Journal) (string, error) {
 }
 
 // close ends what was opened, in the opposite order.
-	if real, err := filepath.EvalSymlinks(parent); err == nil { // as the kernel names what is mounted in it
-		parent = real
-	}
 func (w *workshop) close() error {
 	var errs []error
 	if w.engine != nil {
