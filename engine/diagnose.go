@@ -334,9 +334,9 @@ func notRunErrno(err error) syscall.Errno {
 }
 
 // notExecuted matches what the library, runc and crun say of a command that they can't execute. What a runtime couldn't do
-// before that ends in the same words.
+// before that ends in the same words, and so does what the library says of a runtime that it can't execute.
 var notExecuted = sync.OnceValue(func() *regexp.Regexp {
 	const why = "(not found in \\$PATH|no such file or directory|permission denied|is a directory|exec format error)"
-	return regexp.MustCompile("(?i)(?:\\b(?:fork/)?exec:? (?:container process )?(?:\\([^)]*\\) )?[\"`]?[^\"`\\s]+[\"`]?:(?: executable file| stat [^ ]+:)? " + why +
+	return regexp.MustCompile("(?i)(?:(?:^fork/|^|[^/\\w])exec:? (?:container process )?(?:\\([^)]*\\) )?[\"`]?[^\"`\\s]+[\"`]?:(?: executable file| stat [^ ]+:)? " + why +
 		"|\\bexecutable file [\"`]?[^\"`]+[\"`]? (?:not found: )?" + why + "|\\bopen executable: " + why + ")")
 })

@@ -184,13 +184,12 @@ func (s *scene) lowPort(_, lines []string) *cause {
 	if about == "" || strings.Contains(about, "/") && !strings.Contains(about, ":") { // a socket with a name
 		return nil
 	}
-	about = noPort().ReplaceAllString(about, "")
 	for i, text := range append([]string{about}, s.words...) {
 		after := i > 1 && slices.Contains(portFlags, s.words[i-2])
 		if i > 0 && !after && !strings.ContainsAny(text, ":=") && !strings.HasPrefix(text, "-p") {
 			continue // a number that is something else
 		}
-		m := portText().FindStringSubmatch(text)
+		m := portText().FindStringSubmatch(noPort().ReplaceAllString(text, ""))
 		if m == nil {
 			continue
 		}

@@ -136,6 +136,9 @@ func (b *Builder) tryRuntimes(asked string) (*Isolation, error) {
 			chosen.Passed = append(chosen.Passed, name+" is not installed")
 			continue
 		}
+		if path, err = filepath.Abs(path); err != nil { // it is started in a directory of the library's
+			return nil, err
+		}
 		// Its state in a directory of the run's own: runc's default needs a writable XDG_RUNTIME_DIR. Its log in a file:
 		// on standard error it would read as the step's.
 		state := filepath.Join(b.options.TempDir, "runtime")
