@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // TestExplainNetwork holds what is said of networks that a test can't break.
@@ -38,6 +39,10 @@ func TestExplainNetwork(t *testing.T) {
 		// Not of a network: the end of a file, and a socket of this machine's.
 		{fmt.Errorf("reading x.tar: %w", io.ErrUnexpectedEOF), "reading x.tar: unexpected EOF"},
 		{errors.New("connection refused; no route to host; i/o timeout"), "connection refused; no route to host; i/o timeout"},
+		{&net.OpError{Op: "dial", Net: "unix", Addr: &net.UnixAddr{Name: "/x/sock", Net: "unix"}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+			"dial unix /x/sock: connect: connection refused"},
+		{fmt.Errorf("failed to connect to the docker API at tcp://192.0.2.1:2375: %w", dial(os.NewSyscallError("connect", syscall.ECONNREFUSED))),
+			trouble.NoDocker.Reason(nil, nil).Error()},
 	} {
 		e := explain("pull", "r.example/x:1", c.err)
 		if e.Err.Error() != c.want {
