@@ -46,6 +46,24 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// tells is the script command `tells PATTERN COMMAND...`: the command fails with status 1, and a line of its standard error
+// matches. It has four tries: the library's helper for chroots may end before it has passed on all that a step prints, so that
+// on a busy machine there is nothing to explain now and then.
+func tells(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: tells PATTERN COMMAND...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for range 4 {
+		exits(ts, false, append([]string{"1"}, args[1:]...))
+		if pattern.MatchString(ts.ReadFile("stderr")) {
+			return
+		}
+	}
+	ts.Fatalf("no match for %q in standard error", args[0])
+}
+
 // clean is the script command `clean [STORE RUNROOT]`: no working container is left in the store, nothing is recorded as
 // mounted, the directory for temporary files is empty, and no dead run's journal names anything but layers, which go when they
 // are a day old. `! clean` wants a container left.

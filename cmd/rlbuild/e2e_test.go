@@ -149,6 +149,7 @@ func (s suite) params(t *testing.T) testscript.Params {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
+			"tells": tells,
 			"image": imageCommand,
 			"clean": clean,
 		},
