@@ -9,7 +9,7 @@ TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_d
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # A stripped test binary matters: it is also the rlbuild under test, and chroot isolation copies it for every step.
-GOTEST  := -count=1 -timeout=18m -tags=$(TAGS) -trimpath -ldflags=-s
+GOTEST  := -count=1 -timeout=40m -tags=$(TAGS) -trimpath -ldflags=-s
 GOBUILD := go build -tags=$(TAGS) -trimpath
 
 SHELL := /bin/bash
