@@ -13,9 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"go.podman.io/storage/pkg/mount"
-
 	"github.com/rlbuild/rlbuild/engine/journal"
+	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
@@ -62,21 +61,27 @@ func plural(noun string, n int) string {
 
 // Reclaim takes away what dead runs have left of this store and outside of it: processes, containers, mounts, temporary files. What
 // live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. With all it
-// looks for containers whose run has no journal any more, because the run root was lost, also when no run is known to have died.
-func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
-	r := &reclaim{store: s, dir: s.JournalDir(), claimed: map[string]bool{}, runs: map[string]bool{}, found: &Reclaimed{}}
+// looks for containers whose run has no journal any more, because the run root was lost, also when no run is known to have died. When
+// ctx ends it stops between two things; the journals say what is left.
+func Reclaim(ctx context.Context, s *store.Store, all bool) (*Reclaimed, error) {
+	r := &reclaim{ctx: ctx, store: s, dir: s.JournalDir(), claimed: map[string]bool{}, runs: map[string]bool{}, found: &Reclaimed{}}
 	if err := os.Mkdir(r.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
 	}
-	dead, err := journal.Dead(r.dir)
-	if err != nil {
+	dead, err := journal.Dead(ctx, r.dir)
+	if ctx.Err() != nil || errors.Is(err, journal.ErrUnsafe) && len(dead) == 0 {
 		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
+	} else if err != nil {
+		r.found.Left = append(r.found.Left, err.Error())
+		err = nil
 	}
 	for _, remains := range dead {
 		r.claimed[remains.ID] = true
 	}
 	for _, remains := range dead {
 		switch here := s.JournalHeader(); {
+		case ctx.Err() != nil:
+			remains.Release()
 		case remains.Root == "": // it was killed before it owned anything, or a power cut has emptied it
 			err = errors.Join(err, r.run(remains))
 		case remains.Root != here.Root || remains.Driver != here.Driver:
@@ -89,6 +94,9 @@ func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
 			err = errors.Join(err, r.run(remains))
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if all || len(dead) > 0 {
 		// Also what the journals of the dead don't say: a power cut takes what wasn't on the disk yet.
 		r.sweep()
@@ -100,6 +108,7 @@ func Reclaim(s *store.Store, all bool) (*Reclaimed, error) {
 
 // reclaim is one round of reclaiming.
 type reclaim struct {
+	ctx     context.Context
 	store   *store.Store
 	dir     string          // of the journals
 	claimed map[string]bool // the dead runs, by ID
@@ -123,42 +132,15 @@ func (r *reclaim) stays(what string, err error) {
 // run takes away what one dead run has left, and its journal when nothing is left.
 func (r *reclaim) run(remains *journal.Remains) error {
 	before := len(r.found.Gone) + len(r.found.Left)
-	owned := sortEntries(remains.Entries)
-	var layers []string
-	for _, c := range owned.containers {
-		layers = append(layers, c.layer)
-	}
-	ended, err := remains.EndProcesses(layers)
-	for _, process := range ended {
-		r.gone("process", process)
-	}
-	if err != nil {
+	owned := sortEntries(remains.Entries, remains.ID)
+	if err := r.endProcesses(remains, owned.containers); err != nil {
+		// They may be at work on everything else of the run's.
 		r.stays("processes", err)
+		r.runs[remains.ID] = true
+		remains.Release()
+		return nil
 	}
-	var left []journal.Entry
-	for _, e := range owned.runtimes {
-		r.endRuntime(e.Words)
-	}
-	for _, c := range owned.containers {
-		if !r.container(c) {
-			left = append(left, journal.Entry{Kind: journal.Container, Words: []string{c.id, c.layer}})
-		}
-	}
-	for _, id := range owned.images {
-		if !r.image(id) {
-			left = append(left, journal.Entry{Kind: journal.Image, Words: []string{id}})
-		}
-	}
-	for _, id := range owned.mounts {
-		if !r.unmount(id) {
-			left = append(left, journal.Entry{Kind: journal.Mounted, Words: []string{id}})
-		}
-	}
-	for _, path := range owned.temporary {
-		if !r.temporary(path, remains.ID) {
-			left = append(left, journal.Entry{Kind: journal.Temporary, Words: []string{path}})
-		}
-	}
+	left := r.things(owned)
 	orphans, err := r.orphans(owned.layers)
 	if n := len(orphans); n > 0 {
 		pronoun := "them"
@@ -171,6 +153,9 @@ func (r *reclaim) run(remains *journal.Remains) error {
 	for _, id := range orphans {
 		left = append(left, journal.Entry{Kind: journal.Layer, Words: []string{id}})
 	}
+	if r.ctx.Err() != nil {
+		err = context.Cause(r.ctx) // what it names that is gone does no harm
+	}
 	if len(r.found.Gone)+len(r.found.Left) > before {
 		r.runs[remains.ID] = true
 	}
@@ -182,6 +167,56 @@ func (r *reclaim) run(remains *journal.Remains) error {
 		return remains.Keep(left)
 	}
 	return remains.Discard()
+}
+
+// endProcesses kills what the run has left running. What runs in one of its containers that a live run works with is that one's,
+// and none begins to meanwhile.
+func (r *reclaim) endProcesses(remains *journal.Remains, containers []ownedContainer) error {
+	unlock, err := journal.Lock(r.ctx, r.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	used, err := journal.InUse(r.dir, journal.Used, r.claimed)
+	if err != nil {
+		return err
+	}
+	var layers []string
+	for _, c := range containers {
+		if !used[c.id] {
+			layers = append(layers, c.layer)
+		}
+	}
+	ended, err := remains.EndProcesses(layers)
+	for _, process := range ended {
+		r.gone("process", process)
+	}
+	return err
+}
+
+// things takes away all but processes and layers, and returns what is left.
+func (r *reclaim) things(o *owned) (left []journal.Entry) {
+	try := func(do func() bool, kind journal.Kind, words ...string) {
+		if r.ctx.Err() != nil || !do() {
+			left = append(left, journal.Entry{Kind: kind, Words: words})
+		}
+	}
+	for _, e := range o.runtimes {
+		r.endRuntime(e.Words[0], e.Words[1])
+	}
+	for _, c := range o.containers {
+		try(func() bool { return r.container(c) }, journal.Container, c.id, c.layer)
+	}
+	for _, id := range o.images {
+		try(func() bool { return r.image(id) }, journal.Image, id)
+	}
+	for _, id := range o.mounts {
+		try(func() bool { return r.unmount(id) }, journal.Mounted, id)
+	}
+	for _, path := range o.temporary {
+		try(func() bool { return r.temporary(path) }, journal.Temporary, path)
+	}
+	return left
 }
 
 // ownedContainer is a container of a dead run.
@@ -197,46 +232,59 @@ type owned struct {
 	runtimes   []journal.Entry
 }
 
-func sortEntries(entries []journal.Entry) *owned {
+// sortEntries leaves out what no run notes: deeds follow from these entries.
+func sortEntries(entries []journal.Entry, run string) *owned {
 	o := &owned{}
 	for _, e := range entries {
 		word := e.Words[0]
 		switch e.Kind {
 		case journal.Container:
-			if len(e.Words) == 2 {
+			if len(e.Words) == 2 && isStoreID(word) && isStoreID(e.Words[1]) {
 				o.containers = append(o.containers, ownedContainer{word, e.Words[1]})
 			}
 		case journal.Kept:
 			o.containers = slices.DeleteFunc(o.containers, func(c ownedContainer) bool { return c.id == word })
 		case journal.Layer:
-			o.layers = append(o.layers, word)
+			if isStoreID(word) {
+				o.layers = append(o.layers, word)
+			}
 		case journal.Image:
-			o.images = append(o.images, word)
+			if isStoreID(word) {
+				o.images = append(o.images, word)
+			}
 		case journal.Whole:
 			o.images = slices.DeleteFunc(o.images, func(id string) bool { return id == word })
 		case journal.Mounted:
 			o.mounts = append(o.mounts, word)
 		case journal.Temporary:
-			o.temporary = append(o.temporary, word)
+			if filepath.IsAbs(word) && strings.Contains(filepath.Base(word), run) {
+				o.temporary = append(o.temporary, word)
+			}
 		case journal.Runtime:
-			o.runtimes = append(o.runtimes, e)
+			// The program is going to be run: only one that worked in the run's own directory, which was noted before.
+			if len(e.Words) == 2 && filepath.IsAbs(word) && slices.ContainsFunc(o.temporary, func(dir string) bool {
+				return strings.HasPrefix(filepath.Clean(e.Words[1]), filepath.Clean(dir)+"/")
+			}) {
+				o.runtimes = append(o.runtimes, e)
+			}
 		}
 	}
 	return o
 }
 
+// isStoreID tells whether a word is an ID of the library's: 64 hexadecimal digits.
+func isStoreID(word string) bool {
+	return len(word) == 64 && strings.Trim(word, "0123456789abcdef") == ""
+}
+
 // endRuntime deletes the containers of an OCI runtime, and with them what it has outside of its directory: control groups.
-func (r *reclaim) endRuntime(words []string) {
-	if len(words) != 2 {
-		return
-	}
-	program, dir := words[0], words[1]
+func (r *reclaim) endRuntime(program, dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return // it never ran a container
 	}
 	for _, entry := range entries {
-		ctx, cancel := context.WithTimeout(context.Background(), runtimePatience)
+		ctx, cancel := context.WithTimeout(r.ctx, runtimePatience)
 		// What can't be done here has no consequences but an empty control group: its processes are gone.
 		if exec.CommandContext(ctx, program, "--root", dir, "delete", "--force", entry.Name()).Run() == nil {
 			r.gone("runtime container", entry.Name())
@@ -246,21 +294,18 @@ func (r *reclaim) endRuntime(words []string) {
 }
 
 // temporary deletes a file, or a directory with what is in it, and tells whether it is gone.
-func (r *reclaim) temporary(path, run string) bool {
-	if !filepath.IsAbs(path) || !strings.Contains(filepath.Base(path), run) {
-		return true // not a name that a run makes
-	}
+func (r *reclaim) temporary(path string) bool {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true
 	}
 	// What is mounted there may be the user's own. It isn't, unless the run was in a mount namespace together with this one. So may
 	// the directory itself be: the run's other one, shown there for the users of its containers.
-	if err == nil {
-		err = mount.RecursiveUnmount(path)
+	if err == nil && info.IsDir() {
+		err = unmountAll(path)
 	}
 	if err == nil {
-		err = os.RemoveAll(path)
+		err = rootfs.RemoveAll(path)
 	}
 	if err != nil {
 		r.stays(path, err)
@@ -279,7 +324,7 @@ func (r *reclaim) sweep() {
 	dirs, _ := filepath.Glob(filepath.Join(r.store.Choice.Root, "rlbuild-trial-*")) // the pattern is a good one, unless the root's name has brackets
 	for _, dir := range dirs {
 		var stat syscall.Stat_t
-		if syscall.Lstat(dir, &stat) == nil && time.Since(time.Unix(stat.Ctim.Unix())) > time.Hour && os.RemoveAll(dir) == nil {
+		if syscall.Lstat(dir, &stat) == nil && time.Since(time.Unix(stat.Ctim.Unix())) > time.Hour && rootfs.RemoveAll(dir) == nil {
 			r.gone("temporary directory", dir)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,9 +20,9 @@ const orphanAge = 24 * time.Hour
 
 // container deletes a container, and tells whether it is gone. Nobody can begin to use it meanwhile.
 func (r *reclaim) container(c ownedContainer) bool {
-	unlock, err := journal.Lock(r.dir)
+	unlock, err := journal.Lock(r.ctx, r.dir)
 	if err != nil {
-		r.stays("container "+c.id[:12], err)
+		r.stays("container "+shortID(c.id), err)
 		return false
 	}
 	defer unlock()
@@ -60,7 +61,7 @@ func (r *reclaim) container(c ownedContainer) bool {
 
 // image deletes an image that didn't get its name, and tells whether that is done. Others may have made the same meanwhile.
 func (r *reclaim) image(id string) bool {
-	unlock, err := journal.Lock(r.dir)
+	unlock, err := journal.Lock(r.ctx, r.dir)
 	if err != nil {
 		return false
 	}
@@ -89,7 +90,7 @@ func (r *reclaim) image(id string) bool {
 // namespace. It tells whether that is done. The counts don't say whose the mounts are, so it isn't while somebody else may have
 // one.
 func (r *reclaim) unmount(id string) bool {
-	unlock, err := journal.Lock(r.dir)
+	unlock, err := journal.Lock(r.ctx, r.dir)
 	if err != nil {
 		return false
 	}
@@ -110,7 +111,7 @@ func (r *reclaim) unmount(id string) bool {
 		if err != nil || counted == 0 {
 			continue // it is gone, or the mount was released
 		}
-		if journal.SeenMounted(r.store.Choice.Root, layer) {
+		if journal.SeenMounted(r.store.JournalHeader().Root, layer) {
 			done = false
 		} else if _, err := r.store.Unmount(layer, true); err != nil {
 			r.stays("mount of "+shortID(id), err)
@@ -127,7 +128,12 @@ func (r *reclaim) orphans(ids []string) (young []string, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	unlock, err := journal.Lock(r.dir)
+	unlockLayers, err := lockLayers(r.ctx, r.store) // a live run makes its image of a layer that it found under this lock
+	if err != nil {
+		return ids, nil
+	}
+	defer unlockLayers()
+	unlock, err := journal.Lock(r.ctx, r.dir)
 	if err != nil {
 		return ids, nil
 	}
@@ -140,9 +146,13 @@ func (r *reclaim) orphans(ids []string) (young []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for layers that killed runs have left: %w", err)
 	}
+	making, err := journal.InUse(r.dir, journal.Layer, r.claimed)
+	if err != nil {
+		return nil, fmt.Errorf("looking for layers that killed runs have left: %w", err)
+	}
 	for _, id := range slices.Backward(ids) { // children first
 		layer, err := r.store.Layer(id)
-		if err != nil || used[id] || layer.MountCount > 0 || slices.Contains(young, id) {
+		if err != nil || used[id] || making[id] || layer.MountCount > 0 || slices.Contains(young, id) {
 			continue
 		}
 		if wanted[id] || time.Since(layer.Created) < orphanAge {
@@ -203,8 +213,11 @@ func (r *reclaim) lost() error {
 		return fmt.Errorf("looking for what killed runs have left: %w", err)
 	}
 	for _, c := range containers {
+		if r.ctx.Err() != nil {
+			return context.Cause(r.ctx)
+		}
 		badge, _ := c.Flags[store.RunFlag].(string)
-		if badge == "" || !journal.Orphaned(badge, r.dir) {
+		if badge == "" || !journal.Orphaned(r.ctx, badge, r.dir) {
 			continue
 		}
 		if r.container(ownedContainer{c.ID, c.LayerID}) {

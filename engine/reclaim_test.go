@@ -3,9 +3,11 @@ package engine
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +46,7 @@ func TestLayersWithoutImage(t *testing.T) {
 	note := func(id string) string { return fmt.Sprintf("layer %q", id) }
 	path := deadRun(t, s, deadID, note(used), note(image.TopLayer), note(lower), note(upper), note("gone"))
 
-	found, err := Reclaim(s, false)
+	found, err := Reclaim(t.Context(), s, false)
 	check(t, err)
 	if len(found.Gone) > 0 || len(found.Left) > 0 || len(found.Wait) != 1 || !strings.HasPrefix(found.Wait[0], "2 layers ") {
 		t.Errorf("found %+v", found)
@@ -56,16 +58,16 @@ func TestLayersWithoutImage(t *testing.T) {
 	}
 
 	yesterday(t, filepath.Join(s.Choice.Root, "vfs-layers/layers.json"))
-	live, _, err := journal.Begin(s.JournalDir(), s.JournalHeader())
+	live, _, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
 	check(t, err)
 	check(t, live.Use(journal.Used, upper)) // a run that is about to make an image of it
-	found, err = Reclaim(s, false)
+	found, err = Reclaim(t.Context(), s, false)
 	check(t, err)
 	if len(found.Gone) > 0 || len(found.Wait) != 1 || !strings.HasPrefix(found.Wait[0], "2 layers ") {
 		t.Errorf("while a run uses one: %+v", found)
 	}
 	check(t, live.End())
-	found, err = Reclaim(s, false)
+	found, err = Reclaim(t.Context(), s, false)
 	check(t, err)
 	if got := found.Summary(); got != "2 layers" || found.Runs != 1 || len(found.Wait)+len(found.Left) > 0 {
 		t.Errorf("a day later: %s, %+v", got, found)
@@ -110,7 +112,7 @@ func TestOnlyOwnNamesAreDeleted(t *testing.T) {
 	check(t, os.Mkdir("rlbuild-x"+deadID, 0o700))
 	path := deadRun(t, s, deadID, fmt.Sprintf("temporary %q", precious), fmt.Sprintf("temporary %q", mine),
 		fmt.Sprintf("temporary %q", "rlbuild-x"+deadID), `temporary "/"`, `unknown "x"`, `container "one word"`)
-	found, err := Reclaim(s, true)
+	found, err := Reclaim(t.Context(), s, true)
 	check(t, err)
 	if got := found.Summary(); got != "1 temporary directory" || len(found.Left) > 0 {
 		t.Errorf("gone: %s; left: %v", got, found.Left)
@@ -120,6 +122,86 @@ func TestOnlyOwnNamesAreDeleted(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestOnlyOwnRuntimesAreRun: nor can it make a run start a program, or look for processes of what isn't a layer.
+func TestOnlyOwnRuntimesAreRun(t *testing.T) {
+	dir := place(t)
+	s := run(t, dir, "vfs").options.Store
+	ran := filepath.Join(dir, "ran")
+	program := filepath.Join(dir, "program")
+	check(t, os.WriteFile(program, []byte("#!/bin/sh\necho $2 >>"+ran+"\n"), 0o700))
+	own := filepath.Join(dir, "rlbuild-"+deadID)
+	for _, state := range []string{filepath.Join(own, "runtime/c1"), filepath.Join(dir, "other/c2")} {
+		check(t, os.MkdirAll(state, 0o700))
+	}
+	layer := strings.Repeat("1", 64)
+	deadRun(t, s, deadID, fmt.Sprintf("temporary %q", own), fmt.Sprintf("runtime %q %q", program, own+"/runtime"),
+		fmt.Sprintf("runtime %q %q", program, dir+"/other"), fmt.Sprintf("runtime %q %q", program, own+"/../other"),
+		`container "" ""`, `container "x" "y"`, fmt.Sprintf("container %q \"\"", layer), `layer "../x"`, `image ""`)
+	found, err := Reclaim(t.Context(), s, false)
+	check(t, err)
+	if got := found.Summary(); got != "1 runtime container, 1 temporary directory" || len(found.Left)+len(found.Wait) > 0 {
+		t.Errorf("%s, %+v", got, found)
+	}
+	text, err := os.ReadFile(ran)
+	check(t, err)
+	if got := strings.TrimSpace(string(text)); got != own+"/runtime" {
+		t.Errorf("the program was run for %q", got)
+	}
+}
+
+// TestContainersOfTheLiving: a live run works with a dead one's container, so what runs in it isn't killed, and it stays.
+func TestContainersOfTheLiving(t *testing.T) {
+	s := run(t, place(t), "vfs").options.Store
+	live, _, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
+	check(t, err)
+	container, err := s.CreateContainer("", nil, "", "", "", nil)
+	check(t, err)
+	check(t, live.Use(journal.Used, container.ID))
+	root, err := s.Mount(container.ID, "")
+	check(t, err)
+	path := deadRun(t, s, deadID, fmt.Sprintf("container %q %q", container.ID, container.LayerID))
+	step := inRoot(t, root)
+	reclaimed := func() string {
+		found, err := Reclaim(t.Context(), s, false)
+		check(t, err)
+		return found.Summary()
+	}
+	if got := reclaimed(); got != "" || !s.Exists(container.ID) {
+		t.Errorf("gone: %s", got)
+	}
+	if err := step.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the step: %v", err)
+	}
+	check(t, live.End())
+	if got := reclaimed(); got != "1 process, 1 container" {
+		t.Errorf("gone when the other has ended: %s", got)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the journal is still there: %v", err)
+	}
+}
+
+// inRoot starts a process whose root directory is root, as a mount of its own.
+func inRoot(t *testing.T, root string) *os.Process {
+	t.Helper()
+	script := `mount --rbind "$1" "$1" && cd "$1" && mkdir -p old proc bin usr lib lib64 && for d in bin usr lib lib64; do
+		test ! -e /$d || mount --rbind /$d $d || exit; done; mount --rbind /proc proc && pivot_root . old && umount -l /old && echo up && exec sleep 60`
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", root)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	ended := make(chan error, 1)
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	line := make([]byte, 3)
+	_, err = out.Read(line)
+	go func() { ended <- cmd.Wait() }() // or it would stay as a zombie
+	if err != nil || string(line) != "up\n" {
+		t.Fatalf("starting a process in another root: %q, %v", line, err)
+	}
+	return cmd.Process
 }
 
 // TestImagesWithoutName: one that a killed commit entered goes; one that was there before, is whole, or has got a name stays.
@@ -137,7 +219,7 @@ func TestImagesWithoutName(t *testing.T) {
 	}
 	deadRun(t, s, deadID, fmt.Sprintf("image %q", ids["unfinished"]), fmt.Sprintf("image %q", ids["whole"]), fmt.Sprintf("whole %q", ids["whole"]),
 		fmt.Sprintf("image %q", ids["named"]))
-	found, err := Reclaim(s, false)
+	found, err := Reclaim(t.Context(), s, false)
 	check(t, err)
 	if got := found.Summary(); got != "1 image" {
 		t.Errorf("gone: %s", got)

@@ -8,16 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
-	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/layer"
+	"github.com/rlbuild/rlbuild/engine/store"
 )
 
 // storedLayer is a container's changes as a layer of the store.
@@ -57,7 +56,7 @@ func (c *Container) storeLayer(ctx context.Context, changes layer.Changes, paren
 		return nil, err
 	}
 	made = &storedLayer{id: layerID(parent, output.UncompressedDigest), diffID: output.UncompressedDigest, size: output.Size}
-	if made.unlock, err = c.run.lockLayers(ctx); err != nil {
+	if made.unlock, err = lockLayers(ctx, store); err != nil {
 		return made, err
 	}
 	if there, err := c.run.useLayer(made.id); there || err != nil {
@@ -115,25 +114,15 @@ func layerID(parent string, diffID digest.Digest) string {
 
 // lockLayers keeps other runs from storing layers. ApplyStagedLayer replaces a layer that came into being since one looked,
 // under whoever has mounted it; two runs of one script make the same layers at the same time.
-func (b *Builder) lockLayers(ctx context.Context) (unlock func(), err error) {
-	file, err := os.OpenFile(filepath.Join(b.options.Store.RunRoot(), "rlbuild-layers.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+func lockLayers(ctx context.Context, s *store.Store) (unlock func(), err error) {
+	file, err := os.OpenFile(filepath.Join(s.RunRoot(), "rlbuild-layers.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for pause := time.Millisecond; ; pause = min(2*pause, lockPause) {
-		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if err != unix.EINTR && err != unix.EWOULDBLOCK {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", file.Name(), err), file.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), file.Close())
-		case <-time.After(pause):
-		}
+	if err := journal.Acquire(ctx, file); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
+	return func() { _ = file.Close() }, nil
 }
 
 // detach unmounts the container for good.

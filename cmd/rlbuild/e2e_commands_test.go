@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -102,7 +103,7 @@ func clean(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("left in TMPDIR: %s", entry.Name())
 		}
 	}
-	dead, err := journal.Dead(filepath.Join(runroot, "rlbuild"))
+	dead, err := journal.Dead(context.Background(), filepath.Join(runroot, "rlbuild"))
 	ts.Check(err)
 	for _, remains := range dead {
 		remains.Release()

@@ -43,7 +43,7 @@ func (f *flags) prune(std streams, singleID bool) (err error) {
 		return err
 	}
 	defer func() { err = joined(err, s.Close()) }()
-	found, err := engine.Reclaim(s, true)
+	found, err := engine.Reclaim(context.Background(), s, true)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -83,6 +84,11 @@ func (f *flags) withMounts(std streams, singleID bool, mounts, args []string) (e
 // is mounted for it has to be released behind it.
 func attend(args, env []string) error {
 	command := exec.Command(args[0], args[1:]...)
+	// The command ends with this process, which stands for its mounts: a shell that stayed would be ended by some later run. The
+	// kernel means the thread by it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGHUP}
 	command.Env, command.Stdin, command.Stdout, command.Stderr = env, os.Stdin, os.Stdout, os.Stderr
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)

@@ -45,7 +45,7 @@ func (f *flags) openWorkshop(ctx context.Context, std streams, dir string, singl
 	if w.store, err = f.openStore(ctx, std, singleID); err != nil {
 		return nil, err
 	}
-	if w.journal, err = f.beginJournal(std, w.store); err != nil {
+	if w.journal, err = f.beginJournal(ctx, std, w.store); err != nil {
 		return nil, err
 	}
 	if w.tempDir, err = makeTempDir(w.journal); err != nil {
@@ -112,19 +112,31 @@ func (f *flags) storeOptions(std streams, singleID bool) store.Options {
 	}
 }
 
-// beginJournal opens the run's journal, and takes away what dead runs have left.
-func (f *flags) beginJournal(std streams, s *store.Store) (*journal.Journal, error) {
-	j, fresh, err := journal.Begin(s.JournalDir(), s.JournalHeader())
-	if err != nil {
+// beginJournal opens the run's journal, and takes away what dead runs have left. One that only looks leaves that as it is.
+func (f *flags) beginJournal(ctx context.Context, std streams, s *store.Store) (*journal.Journal, error) {
+	j, fresh, err := journal.Begin(ctx, s.JournalDir(), s.JournalHeader())
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.Join(context.Cause(ctx), j.End())
+	case errors.Is(err, journal.ErrUnsafe):
+		return nil, failure.New("opening the journal of this run in", s.JournalDir(), "%w", err).WithKind(failure.Machine).
+			WithHint("see who made it and why, and remove it or take its other users' rights; --runroot names another run root.")
+	case err != nil:
 		return nil, failure.New("opening the journal of this run in", s.JournalDir(), "%w", err).WithKind(failure.Machine).
 			WithHint("see that the run root is a directory that you can write to, and has room; --runroot names another.")
 	}
 	if err := errors.Join(j.Mark(), s.Own(j)); err != nil {
 		return nil, errors.Join(err, j.End())
 	}
+	if f.inspect {
+		return j, nil
+	}
 	// A run root without journals is new: that of a store that isn't was lost, and with it the journals of runs that the power cut
 	// ended.
-	found, err := engine.Reclaim(s, fresh)
+	found, err := engine.Reclaim(ctx, s, fresh)
+	if ctx.Err() != nil {
+		return nil, errors.Join(context.Cause(ctx), j.End())
+	}
 	note := f.note(std)
 	if err != nil {
 		note(fmt.Sprintf("what killed runs have left is still there: %v", err)) // this run can do without

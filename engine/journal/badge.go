@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,9 +26,13 @@ func (j *Journal) Badge() (string, error) {
 // Orphaned tells whether the run with this badge is dead and its journal lost, so that nobody else will reclaim what has the
 // badge. Runs whose end can't be known from here are taken for alive: those of another run root, of another container,
 // and those that had more owners mapped.
-func Orphaned(badge, dir string) bool {
+func Orphaned(ctx context.Context, badge, dir string) bool {
 	words := strings.SplitN(badge, " ", 6)
 	if len(words) < 6 || words[5] != dir || !isID(words[0]) {
+		return false
+	}
+	inode, err := strconv.ParseUint(words[3], 10, 64)
+	if err != nil {
 		return false
 	}
 	if owners, err := strconv.Atoi(words[4]); err != nil || owners > Owners() {
@@ -45,19 +50,36 @@ func Orphaned(badge, dir string) bool {
 	}
 	// The same boot: somebody has cleared the run root, perhaps under a run that lives and holds the lock of a file without a
 	// name.
-	return words[2] == processes && (!heldLock(words[3]) || reused(words[3], dir))
+	return words[2] == processes && !heldNameless(ctx, inode, dir)
 }
 
-// reused tells whether the number of a file that is gone is now that of a journal, whose lock is its own.
-func reused(inode, dir string) bool {
+// heldNameless tells whether a run holds the lock of the journal with this number, which has no name in dir any more. The number may
+// have been given out anew, in a new run root above all, so there have to be more locks than dir accounts for. When in doubt
+// there are.
+func heldNameless(ctx context.Context, inode uint64, dir string) bool {
+	accounted := 0
+	unlock, err := Lock(ctx, dir) // no journal begins between the two looks
+	if err == nil {
+		defer unlock()
+		var stat unix.Stat_t
+		if unix.Lstat(dir, &stat) == nil && stat.Ino == inode {
+			accounted++ // this very lock
+		}
+	} else if !os.IsNotExist(err) {
+		return true
+	}
+	holders, err := LockHolders("FLOCK", inode)
+	if err != nil {
+		return true
+	}
 	names, _ := list(dir) // none is as good
 	for _, name := range names {
 		var stat unix.Stat_t
-		if unix.Lstat(filepath.Join(dir, name), &stat) == nil && strconv.FormatUint(stat.Ino, 10) == inode {
-			return true
+		if unix.Lstat(filepath.Join(dir, name), &stat) == nil && stat.Ino == inode && Live(dir, name) {
+			accounted++
 		}
 	}
-	return false
+	return len(holders) > accounted
 }
 
 // here returns what tells this boot and this namespace of processes from others.

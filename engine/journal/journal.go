@@ -8,6 +8,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,25 +75,27 @@ func Owners() int {
 // Journal is the journal of a run that lives. Its methods may be called at the same time, and those of a nil one do nothing.
 type Journal struct {
 	id, path string
+	ctx      context.Context // ends the waiting for others
 
 	mu     sync.Mutex
 	file   *os.File // nil when it has ended
 	marked bool
 }
 
-// Begin opens a journal in dir, which is made if need be: fresh tells that it was. Whoever sees the file sees its lock. End it.
-func Begin(dir string, h Header) (j *Journal, fresh bool, err error) {
+// Begin opens a journal in dir, which is made if need be: fresh tells that it was. Whoever sees the file sees its lock. Others are
+// waited for, here and by Use, until ctx ends. End it.
+func Begin(ctx context.Context, dir string, h Header) (j *Journal, fresh bool, err error) {
 	if err := os.Mkdir(dir, 0o700); err == nil {
 		fresh = true
 	} else if !errors.Is(err, fs.ErrExist) {
 		return nil, false, err
 	}
-	unlock, err := Lock(dir)
+	unlock, err := Lock(ctx, dir)
 	if err != nil {
 		return nil, false, err
 	}
 	defer unlock()
-	j = &Journal{id: rand.Text()}
+	j = &Journal{id: rand.Text(), ctx: ctx}
 	j.path = filepath.Join(dir, j.id)
 	// O_CLOEXEC by default: no process that the run starts holds the lock.
 	if j.file, err = os.OpenFile(j.path, os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
@@ -153,16 +157,66 @@ func (j *Journal) End() error {
 	return errors.Join(err, file.Close())
 }
 
-// Lock keeps others from beginning journals and from looking for dead ones, until unlock is called.
-func Lock(dir string) (unlock func(), err error) {
-	file, err := os.Open(dir)
+// Lock keeps others from beginning journals and from looking for dead ones, until unlock is called. Whoever does it now is waited
+// for until ctx ends.
+func Lock(ctx context.Context, dir string) (unlock func(), err error) {
+	file, err := openDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(file, unix.LOCK_EX); err != nil {
+	if err := Acquire(ctx, file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return func() { _ = file.Close() }, nil // with which the lock goes
+}
+
+// lockPause is the longest time between two attempts at a lock.
+const lockPause = 50 * time.Millisecond
+
+// Acquire takes the lock of a file, which goes when it is closed. It waits for it until ctx ends: the kernel's own wait couldn't be
+// given up.
+func Acquire(ctx context.Context, file *os.File) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, lockPause) {
+		err := flock(file, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ErrUnsafe is the cause of the error about a directory in which others could write journals: what those name is deleted.
+var ErrUnsafe = errors.New("journals there can't be trusted")
+
+// openDir opens a directory of journals, if nobody but this user could have made what is in it.
+func openDir(dir string) (*os.File, error) {
+	file, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	var stat unix.Stat_t
+	if err = unix.Fstat(int(file.Fd()), &stat); err == nil {
+		switch {
+		case int(stat.Uid) != os.Geteuid():
+			err = fmt.Errorf("%w: the directory belongs to another user (%d)", ErrUnsafe, stat.Uid)
+		case stat.Mode&0o022 != 0:
+			err = fmt.Errorf("%w: others can write to the directory (mode %04o)", ErrUnsafe, stat.Mode&0o7777)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// ours tells whether an open file is a regular one of this user's.
+func ours(file *os.File) bool {
+	var stat unix.Stat_t
+	return unix.Fstat(int(file.Fd()), &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && int(stat.Uid) == os.Geteuid()
 }
 
 func flock(file *os.File, how int) error {
@@ -218,7 +272,7 @@ func (j *Journal) Use(kind Kind, id string) error {
 	if j == nil {
 		return nil
 	}
-	unlock, err := Lock(filepath.Dir(j.path))
+	unlock, err := Lock(j.ctx, filepath.Dir(j.path))
 	if err != nil {
 		return fmt.Errorf("noting what this run uses: %w", err)
 	}

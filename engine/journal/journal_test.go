@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,14 +25,14 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "run":
-		j, _, err := Begin(os.Args[1], Header{"/store", "overlay", 3})
+		j, _, err := Begin(context.Background(), os.Args[1], Header{"/store", "overlay", 3})
 		must(err)
 		must(j.Note(Container, "c1", "l1"))
 		fmt.Println(j.ID())
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 		must(j.End())
 	case "claim":
-		dead, err := Dead(os.Args[1])
+		dead, err := Dead(context.Background(), os.Args[1])
 		must(err)
 		fmt.Println(len(dead))
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // all are there before the first lets go
@@ -92,7 +93,7 @@ func TestOnlyDeadRunsAreClaimed(t *testing.T) {
 	ended.line(t)
 	ended.in.Close()
 	check(t, ended.Wait())
-	if dead, err := Dead(dir); err != nil || len(dead) != 0 {
+	if dead, err := Dead(t.Context(), dir); err != nil || len(dead) != 0 {
 		t.Fatalf("with both alive: %v, %v", dead, err)
 	}
 	check(t, killed.Process.Kill())
@@ -100,13 +101,13 @@ func TestOnlyDeadRunsAreClaimed(t *testing.T) {
 	if !Live(dir, live) || Live(dir, lost) || Live(dir, "NOBODYNOBODYNOBODYNOBODY22") {
 		t.Errorf("alive: %v, killed: %v", Live(dir, live), Live(dir, lost))
 	}
-	dead, err := Dead(dir)
+	dead, err := Dead(t.Context(), dir)
 	check(t, err)
 	if len(dead) != 1 || dead[0].ID != lost || dead[0].Header != (Header{"/store", "overlay", 3}) ||
 		!reflect.DeepEqual(dead[0].Entries, []Entry{{Container, []string{"c1", "l1"}}}) {
 		t.Fatalf("claimed %+v", dead)
 	}
-	again, err := Dead(dir)
+	again, err := Dead(t.Context(), dir)
 	check(t, err)
 	if len(again) != 0 {
 		t.Error("it is claimed twice")
@@ -155,7 +156,7 @@ func TestNobodySeesALiveJournalUnlocked(t *testing.T) {
 	for range 4 {
 		beginning.Go(func() {
 			for range 100 {
-				j, _, err := Begin(dir, Header{"/store", "vfs", 1})
+				j, _, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 				if err != nil {
 					t.Error(err)
 					return
@@ -169,7 +170,7 @@ func TestNobodySeesALiveJournalUnlocked(t *testing.T) {
 	done := make(chan struct{})
 	go func() { beginning.Wait(); close(done) }()
 	for {
-		dead, err := Dead(dir)
+		dead, err := Dead(t.Context(), dir)
 		check(t, err)
 		if len(dead) > 0 {
 			t.Fatalf("a live run was claimed: %+v", dead[0])
@@ -188,11 +189,11 @@ func TestWhatIsLeftStays(t *testing.T) {
 	p.line(t)
 	check(t, p.Process.Kill())
 	_ = p.Wait()
-	dead, err := Dead(dir)
+	dead, err := Dead(t.Context(), dir)
 	check(t, err)
 	left := []Entry{{Temporary, []string{"/a \"name\"\nwith \xff all in it"}}}
 	check(t, dead[0].Keep(left))
-	dead, err = Dead(dir)
+	dead, err = Dead(t.Context(), dir)
 	check(t, err)
 	if len(dead) != 1 || !reflect.DeepEqual(dead[0].Entries, left) || dead[0].Driver != "overlay" {
 		t.Errorf("kept: %+v", dead)
@@ -209,7 +210,7 @@ func TestPowerCut(t *testing.T) {
 		"store \"/s\" \"vfs\" \"1\"\nlayer\nlayer\"x\"\nlayer x\nlayer \"y\" \n":         {{Layer, []string{"y"}}},
 	} {
 		check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte(text), 0o600))
-		dead, err := Dead(dir)
+		dead, err := Dead(t.Context(), dir)
 		check(t, err)
 		if len(dead) != 1 || fmt.Sprint(dead[0].Entries) != fmt.Sprint(want) {
 			t.Errorf("%q: %+v", text, dead)
@@ -217,19 +218,19 @@ func TestPowerCut(t *testing.T) {
 		check(t, dead[0].Discard())
 	}
 	check(t, os.WriteFile(filepath.Join(dir, "somebody-else's"), nil, 0o600))
-	if dead, err := Dead(dir); len(dead) > 0 || err != nil {
+	if dead, err := Dead(t.Context(), dir); len(dead) > 0 || err != nil {
 		t.Errorf("no journal: %v, %v", dead, err)
 	}
 }
 
 func TestUsedByTheLivingOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(dir, Header{"/store", "vfs", 1})
+	j, _, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	check(t, j.Use(Used, "mine"))
 	check(t, j.Use(Mounted, "an image"))
 	check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte("store \"/s\" \"vfs\" \"1\"\nused \"dead's\"\n"), 0o600))
-	dead, err := Dead(dir)
+	dead, err := Dead(t.Context(), dir)
 	check(t, err)
 	used, err := InUse(dir, Used, map[string]bool{dead[0].ID: true})
 	check(t, err)
@@ -245,7 +246,7 @@ func TestUsedByTheLivingOnly(t *testing.T) {
 
 func TestOrphaned(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, fresh, err := Begin(dir, Header{"/store", "vfs", 1})
+	j, fresh, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	if !fresh {
 		t.Error("the directory wasn't there before")
@@ -255,24 +256,24 @@ func TestOrphaned(t *testing.T) {
 	boot, processes, err := here()
 	check(t, err)
 	other := strings.NewReplacer(boot, "another-boot", "", "")
-	if Orphaned(badge, dir) || Orphaned(other.Replace(badge), dir) {
+	if Orphaned(t.Context(), badge, dir) || Orphaned(t.Context(), other.Replace(badge), dir) {
 		t.Error("its journal is there")
 	}
 	check(t, os.RemoveAll(dir))
-	if Orphaned(badge, dir) {
+	if Orphaned(t.Context(), badge, dir) {
 		t.Error("the run root was cleared under it, but it lives")
 	}
-	if !Orphaned(other.Replace(badge), dir) {
+	if !Orphaned(t.Context(), other.Replace(badge), dir) {
 		t.Error("the machine has been started anew since")
 	}
-	if Orphaned(badge, dir+"2") || Orphaned("", dir) || Orphaned("x y", dir) {
+	if Orphaned(t.Context(), badge, dir+"2") || Orphaned(t.Context(), "", dir) || Orphaned(t.Context(), "x y", dir) {
 		t.Error("not a run of this run root")
 	}
 	check(t, j.End())
-	if !Orphaned(badge, dir) {
+	if !Orphaned(t.Context(), badge, dir) {
 		t.Error("the run root was cleared, and it has ended since")
 	}
-	if Orphaned(strings.Replace(badge, processes, "pid:[1]", 1), dir) {
+	if Orphaned(t.Context(), strings.Replace(badge, processes, "pid:[1]", 1), dir) {
 		t.Error("its processes can't be seen from here")
 	}
 }
@@ -280,7 +281,7 @@ func TestOrphaned(t *testing.T) {
 // TestNoProcessInheritsTheLock: a program that outlives the run would keep it alive for the others.
 func TestNoProcessInheritsTheLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(dir, Header{"/store", "vfs", 1})
+	j, _, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	flags, err := unix.FcntlInt(j.file.Fd(), unix.F_GETFD, 0)
 	check(t, err)

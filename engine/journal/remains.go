@@ -2,8 +2,9 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"io"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,30 +25,27 @@ type Remains struct {
 }
 
 // Dead returns the journals in dir whose runs are dead, and takes their locks. Of several processes that look at the same time one
-// gets each. A directory that isn't there has none.
-func Dead(dir string) (dead []*Remains, err error) {
+// gets each. A directory that isn't there has none. Those that can't be read are passed over: the error tells of them, and the
+// others are returned all the same.
+func Dead(ctx context.Context, dir string) (dead []*Remains, err error) {
 	names, err := list(dir)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	unlock, err := Lock(dir)
+	unlock, err := Lock(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	for _, name := range names {
-		r, err := claim(dir, name)
-		if err != nil {
-			for _, r := range dead {
-				r.Release()
-			}
-			return nil, err
-		}
-		if r != nil {
+		r, claimErr := claim(dir, name)
+		if claimErr != nil {
+			err = errors.Join(err, fmt.Errorf("the journal %s: %w", name, claimErr))
+		} else if r != nil {
 			dead = append(dead, r)
 		}
 	}
-	return dead, nil
+	return dead, err
 }
 
 // list returns the names of the journals in dir.
@@ -73,11 +71,14 @@ func isID(name string) bool {
 func claim(dir, name string) (*Remains, error) {
 	r := &Remains{ID: name, path: filepath.Join(dir, name)}
 	var err error
-	r.file, err = os.OpenFile(r.path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	r.file, err = os.OpenFile(r.path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
+	}
+	if !ours(r.file) {
+		return nil, errors.Join(fmt.Errorf("%w: it isn't a file of this user's", ErrUnsafe), r.file.Close())
 	}
 	if err := flock(r.file, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, r.file.Close()
@@ -149,36 +150,24 @@ func InUse(dir string, kind Kind, claimed map[string]bool) (map[string]bool, err
 	return used, err
 }
 
-// Live tells whether the run of that ID lives, by its journal in dir. When in doubt it does.
+// Live tells whether the run of that ID lives, by its journal in dir. When in doubt it does. But in a directory that others can
+// write to, and of a name that isn't a journal's file, it doesn't: other processes choose the path, and nothing they put there
+// is waited for.
 func Live(dir, id string) bool {
-	file, err := os.OpenFile(filepath.Join(dir, id), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	parent, err := openDir(dir)
 	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
+		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrUnsafe) && !errors.Is(err, unix.ENOTDIR)
 	}
+	defer parent.Close()
+	fd, err := unix.Openat(int(parent.Fd()), id, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err != unix.ENOENT && err != unix.ELOOP
+	}
+	file := os.NewFile(uintptr(fd), id)
 	defer file.Close()
+	if !ours(file) {
+		return false
+	}
 	// Shared: two that ask at the same time don't take each other for the run.
 	return flock(file, unix.LOCK_SH|unix.LOCK_NB) != nil
-}
-
-// heldLock tells whether some process that is visible here has a lock (flock) on the file of this number, whether it has a
-// name or not.
-func heldLock(inode string) bool {
-	locks, err := os.Open("/proc/locks")
-	if err != nil {
-		return true
-	}
-	defer locks.Close()
-	text, err := io.ReadAll(locks)
-	if err != nil {
-		return true
-	}
-	for line := range bytes.Lines(text) {
-		// "1: FLOCK  ADVISORY  WRITE 1234 00:2a:5678 0 EOF", proc_locks(5). The device isn't compared: file systems with
-		// subvolumes show another one to stat(2).
-		fields := bytes.Fields(line)
-		if len(fields) > 5 && string(fields[1]) == "FLOCK" && bytes.HasSuffix(fields[5], []byte(":"+inode)) {
-			return true
-		}
-	}
-	return false
 }

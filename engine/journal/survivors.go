@@ -92,13 +92,9 @@ func (r *Remains) owns(pid int, layers []string) bool {
 	}
 	mine := false
 	for line := range bytes.Lines(mounts) {
-		// "36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/root rw": proc_pid_mountinfo(5).
-		fields := strings.Fields(string(line))
-		if len(fields) < 5 {
-			continue
-		}
-		switch dir, id := filepath.Split(unescape(fields[4])); {
-		case fields[4] == "/":
+		point := mountPoint(string(line))
+		switch dir, id := filepath.Split(point); {
+		case point == "/":
 			mine = mine || slices.ContainsFunc(layers, func(layer string) bool { return bytes.Contains(line, []byte("/"+layer)) })
 		case id == r.ID:
 			mine = true
@@ -109,7 +105,8 @@ func (r *Remains) owns(pid int, layers []string) bool {
 	return mine
 }
 
-// SeenMounted tells whether some process sees a mount below a directory with this name among those that lead to it.
+// SeenMounted tells whether some process sees a mount below dir, a path without links, with this name among the directories
+// that lead to it.
 func SeenMounted(dir, name string) bool {
 	files, _ := filepath.Glob("/proc/[0-9]*/mountinfo") // the pattern is a good one
 	return slices.ContainsFunc(files, func(file string) bool {
@@ -118,20 +115,23 @@ func SeenMounted(dir, name string) bool {
 			return false // gone is as good as none
 		}
 		for line := range strings.Lines(string(mounts)) {
-			if fields := strings.Fields(line); len(fields) > 4 {
-				below, found := strings.CutPrefix(unescape(fields[4]), dir+"/")
-				if found && strings.Contains("/"+below+"/", "/"+name+"/") {
-					return true
-				}
+			below, found := strings.CutPrefix(mountPoint(line), dir+"/")
+			if found && strings.Contains("/"+below+"/", "/"+name+"/") {
+				return true
 			}
 		}
 		return false
 	})
 }
 
-// unescape gives a name of mountinfo its spaces back, which are in octal there.
-func unescape(name string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(name)
+// mountPoint returns where the mount of this line of mountinfo is, or "" if the line isn't one.
+func mountPoint(line string) string {
+	// "36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/root rw", with spaces in octal: proc_pid_mountinfo(5).
+	fields := strings.Fields(line)
+	if len(fields) < 5 {
+		return ""
+	}
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4])
 }
 
 // kill kills one of them. The descriptor is the process's even when its number is given out anew, and what it is is asked once

@@ -145,6 +145,9 @@ func (s *Store) noteMount(id string) error {
 	if s.owner.own[id] || s.owner.mounted[id] {
 		return nil
 	}
+	if err := s.owner.journal.Use(journal.Mounted, id); err != nil {
+		return err
+	}
 	s.owner.mounted[id] = true
-	return s.owner.journal.Use(journal.Mounted, id)
+	return nil
 }

@@ -112,11 +112,19 @@ func Open(o Options) (*Store, error) {
 }
 
 // JournalDir is where the journals of the runs on this store are.
-func (s *Store) JournalDir() string { return filepath.Join(s.Choice.RunRoot, "rlbuild") }
+func (s *Store) JournalDir() string { return filepath.Join(resolved(s.Choice.RunRoot), "rlbuild") }
 
 // JournalHeader is what the journals of the runs on this store begin with.
 func (s *Store) JournalHeader() journal.Header {
-	return journal.Header{Root: s.Choice.Root, Driver: s.Choice.Driver, Owners: journal.Owners()}
+	return journal.Header{Root: resolved(s.Choice.Root), Driver: s.Choice.Driver, Owners: journal.Owners()}
+}
+
+// resolved returns a directory's path without links, the same for all runs and as the kernel knows it.
+func resolved(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir // what it is needed for fails, and says why
 }
 
 // Close lets go of the store's driver. Layers that are still mounted, by this run or by another one, stay mounted; that

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/journal"
 )
 
 // AwaitedLock returns the path of a lock file that this process waits for because another one has it locked, or "". The
@@ -39,19 +41,10 @@ func Holder(path string) string {
 	if err != nil {
 		return "another process"
 	}
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return "another process"
-	}
-	inode := fmt.Sprintf(":%d", info.Sys().(*syscall.Stat_t).Ino)
-	for line := range strings.Lines(string(locks)) {
-		// "1: POSIX  ADVISORY  WRITE 4711 fe:00:12345 0 EOF", with "->" behind the number for those who wait: proc_locks(5)
-		fields := strings.Fields(line)
-		if len(fields) < 6 || fields[1] != "POSIX" || !strings.HasSuffix(fields[5], inode) {
-			continue
-		}
-		if name, err := os.ReadFile("/proc/" + fields[4] + "/comm"); err == nil {
-			return fmt.Sprintf("process %s (%s)", fields[4], strings.TrimSpace(string(name)))
+	holders, _ := journal.LockHolders("POSIX", info.Sys().(*syscall.Stat_t).Ino) // none is as good
+	for _, pid := range holders {
+		if name, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil {
+			return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name)))
 		}
 	}
 	return "another process"
