@@ -69,10 +69,8 @@ func Reclaim(ctx context.Context, s *store.Store, all bool) (*Reclaimed, error) 
 		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
 	}
 	dead, err := journal.Dead(ctx, r.dir)
-	if ctx.Err() != nil || errors.Is(err, journal.ErrUnsafe) && len(dead) == 0 {
-		return nil, fmt.Errorf("looking for what killed runs have left: %w", err)
-	} else if err != nil {
-		r.found.Left = append(r.found.Left, err.Error())
+	if err != nil { // some of them can be good all the same
+		r.found.Left = append(r.found.Left, fmt.Sprintf("what is in %s: %v", r.dir, err))
 		err = nil
 	}
 	for _, remains := range dead {

@@ -120,7 +120,7 @@ func (f *flags) beginJournal(ctx context.Context, std streams, s *store.Store) (
 		return nil, errors.Join(context.Cause(ctx), j.End())
 	case errors.Is(err, journal.ErrUnsafe):
 		return nil, failure.New("opening the journal of this run in", s.JournalDir(), "%w", err).WithKind(failure.Machine).
-			WithHint("see who made it and why, and remove it or take its other users' rights; --runroot names another run root.")
+			WithHint("see who made it and why, then remove it, or let only yourself write there: chmod 700; --runroot names another run root.")
 	case err != nil:
 		return nil, failure.New("opening the journal of this run in", s.JournalDir(), "%w", err).WithKind(failure.Machine).
 			WithHint("see that the run root is a directory that you can write to, and has room; --runroot names another.")
@@ -146,7 +146,7 @@ func (f *flags) beginJournal(ctx context.Context, std streams, s *store.Store) (
 		note(fmt.Sprintf("cleaned up after %s: %s", killedRuns(found.Runs), found.Summary()))
 	}
 	if len(found.Left) > 0 {
-		note(fmt.Sprintf("left by %s: %s", killedRuns(found.Runs), strings.Join(found.Left, "; ")))
+		note(fmt.Sprintf("left by %s: %s", killedRuns(max(found.Runs, 1)), strings.Join(found.Left, "; ")))
 	}
 	return j, nil
 }
