@@ -39,15 +39,17 @@ const chrootTime = 2 * probeTime
 // Checkup says how steps can be executed and connected here, each way tried, and how it is with the files that say what
 // registries are like. Nothing is fetched.
 func (b *Builder) Checkup() []checkup.Finding {
-	all := []checkup.Finding{b.isolationFinding(), b.sandboxFinding()}
+	chroot := b.chrootFinding()
+	all := []checkup.Finding{b.isolationFinding(chroot), b.sandboxFinding()}
 	all = append(all, b.runtimeFindings()...)
-	all = append(all, b.chrootFinding(), limitsFinding("/"), confinementFinding())
+	all = append(all, chroot, limitsFinding("/"), confinementFinding())
 	all = append(all, b.networkFindings()...)
 	return append(all, b.fileFindings()...)
 }
 
-// isolationFinding is about how steps are executed unless a script says otherwise.
-func (b *Builder) isolationFinding() checkup.Finding {
+// isolationFinding is about how steps are executed unless a script says otherwise, and what came of the trial of a chroot,
+// which a run doesn't make.
+func (b *Builder) isolationFinding(chroot checkup.Finding) checkup.Finding {
 	f := checkup.Finding{Area: stepArea, Name: "isolation", Verdict: checkup.OK, Need: checkup.Steps}
 	chosen, err := b.Isolation()
 	if err != nil {
@@ -65,6 +67,10 @@ func (b *Builder) isolationFinding() checkup.Finding {
 		f.Verdict = checkup.Limited
 		f.Found += "; a chroot has the host's network and processes"
 		f.Cure = "Install a current crun or runc for more isolation."
+	}
+	if chosen.Kind == "chroot" && chroot.Verdict == checkup.Limited {
+		f.Verdict, f.Found = checkup.Failed, f.Found+"; "+chroot.Found
+		f.Cure = "Nothing executes steps here: mend what one of the ways names, or install a current crun or runc."
 	}
 	return f
 }
@@ -84,7 +90,7 @@ func (b *Builder) sandboxFinding() checkup.Finding {
 // runtimeFindings are about the OCI runtimes that are installed, and whether one of them does.
 func (b *Builder) runtimeFindings() (all []checkup.Finding) {
 	one := checkup.Finding{Area: stepArea, Name: "OCI runtime", Verdict: checkup.Failed, Need: checkup.Runtime,
-		Found: "none is installed", Cure: "Install crun or runc, of a version that isn't older than buildah's: steps with limits, labels or a runtime of their own need one."}
+		Found: "none is installed that is taken by itself (" + strings.Join(runtimes, ", ") + ")", Cure: "Install crun or runc, of a version that isn't older than buildah's: steps with limits, labels or a runtime of their own need one."}
 	names := slices.Concat(runtimes, otherRuntimes)
 	if asked := b.options.Runtime; asked != "" && !slices.Contains(names, asked) {
 		names = append(names, asked)
@@ -102,7 +108,7 @@ func (b *Builder) runtimeFindings() (all []checkup.Finding) {
 		case err != nil:
 			f.Verdict, f.Found = checkup.Limited, fmt.Sprintf("%s%s: a container failed: %v", path, version(path), err)
 			f.Cure = "Install a newer one; rlbuild passes over one that doesn't work."
-			if one.Verdict == checkup.Failed {
+			if one.Verdict == checkup.Failed && known {
 				one.Found = "none works here"
 			}
 		case known && one.Verdict != checkup.OK:
@@ -253,7 +259,13 @@ func (b *Builder) networkFindings() []checkup.Finding {
 	case err != nil:
 		private.Verdict, private.Found = checkup.Unknown, "there is no way to execute steps"
 	case chosen.Network != "private" && chosen.Shared == "":
-		private.Verdict, private.Found = checkup.Limited, "containers.conf asks for the host's"
+		private.Found = "a network namespace was connected; containers.conf asks for the host's"
+		if chosen.Kind == "chroot" {
+			private.Verdict, private.Found = checkup.Failed, "a chroot has no network of its own"
+		} else if err := b.tryNetwork(); err != nil {
+			private.Verdict, private.Found = checkup.Failed, "connecting one failed: "+err.Error()
+			private.Cure = "Install a current passt (pasta), or netavark for root."
+		}
 	case chosen.Network != "private":
 		private.Verdict, private.Found = checkup.Failed, "steps share the host's: "+chosen.Shared
 		private.Cure = "Install a current passt (pasta)."

@@ -163,7 +163,7 @@ func authFinding(file authFile, content []byte, err error) checkup.Finding {
 	}
 	for _, program := range auth.helpers() {
 		if _, err := exec.LookPath(program); err != nil {
-			f.Verdict, f.Cure = checkup.Failed, "Install it, or take it out of credHelpers and credsStore."
+			f.Verdict, f.Cure = checkup.Limited, "Install it, or take it out of credHelpers." // only its registries need it
 			f.Found += fmt.Sprintf("; %s, which keeps some of them, isn't in PATH", program)
 		}
 	}

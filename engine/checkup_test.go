@@ -1,6 +1,10 @@
 package engine
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/rlbuild/rlbuild/engine/checkup"
+)
 
 func TestOwnCgroup(t *testing.T) {
 	for text, want := range map[string]string{
@@ -27,5 +31,21 @@ func TestParseJSONSaysWhere(t *testing.T) {
 	}
 	if err := parseJSON([]byte(`{"a": 1}`)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestIsolationFinding holds that steps are said to fail where a chroot is all that is left and its trial failed as well.
+func TestIsolationFinding(t *testing.T) {
+	for kind, wants := range map[string]map[checkup.Verdict]checkup.Verdict{
+		"chroot":  {checkup.OK: checkup.Limited, checkup.Limited: checkup.Failed, checkup.Unknown: checkup.Limited},
+		"sandbox": {checkup.OK: checkup.OK, checkup.Limited: checkup.OK},
+	} {
+		for trial, want := range wants {
+			b := &Builder{isolation: func() (*Isolation, error) { return &Isolation{Kind: kind}, nil }}
+			f := b.isolationFinding(checkup.Finding{Verdict: trial, Found: "a step in one failed"})
+			if f.Verdict != want || f.Need != checkup.Steps {
+				t.Errorf("%s, %s in a chroot: got %+v, want %s", kind, trial, f, want)
+			}
+		}
 	}
 }

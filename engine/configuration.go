@@ -137,16 +137,12 @@ func (b *Builder) authFiles() []authFile {
 type authContent struct {
 	Auths       map[string]any    `json:"auths"`
 	CredHelpers map[string]string `json:"credHelpers"`
-	CredsStore  string            `json:"credsStore"`
 }
 
 // helpers returns the programs that the file leaves credentials to.
 func (c authContent) helpers() (programs []string) {
 	for _, name := range c.CredHelpers {
 		programs = append(programs, "docker-credential-"+name)
-	}
-	if c.CredsStore != "" {
-		programs = append(programs, "docker-credential-"+c.CredsStore)
 	}
 	return programs
 }

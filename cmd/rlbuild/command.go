@@ -172,6 +172,7 @@ func (f *flags) check() error {
 	}
 	if level >= logrus.DebugLevel {
 		logrus.SetLevel(level)
+		logrus.SetOutput(plain{os.Stderr}) // on a terminal itself it would write what it is given as it is
 	} else {
 		// The libraries' own lines are for those who debug them; what matters to users comes as errors and notes.
 		logrus.SetLevel(logrus.PanicLevel)

@@ -43,7 +43,9 @@ func doctorCommand(std streams, f *flags) *cobra.Command {
   unknown  it couldn't be measured, or not by this user
 
 With SCRIPT, it counts what this script and its libraries need, as far as their text tells: steps, an OCI runtime, limits
-that take a cgroup, a private network, registries, commands of the host. Nothing of the script is run. Without, what any ordinary script needs.
+that take a cgroup, a private network, registries, commands of the host. Registries are those of from_, pull, push and commit:
+what build, and copy, bind and manifest with other images, fetch isn't looked at. A command that the script may do without (check = False, or
+an if around the call) is limited when it is missing; functions count as called. Nothing of the script is run. Without, what any ordinary script needs.
 
 --json prints an object: "ok", "script", "needs" (a list of words), and "findings", each with "area", "name", "verdict", "found"
 and, if there is one, "cure" and the "need" without which it doesn't matter.
@@ -128,7 +130,15 @@ func (d *diagnosis) examine(std streams, f *flags, wanted needs) {
 // withinReason returns what check finds, or that it takes too long. What hangs ends with the process.
 func withinReason(area string, check func() []checkup.Finding) []checkup.Finding {
 	done := make(chan []checkup.Finding, 1)
-	go func() { done <- check() }()
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				done <- []checkup.Finding{{Area: area, Name: "check", Verdict: checkup.Failed, Found: fmt.Sprintf("internal error: %v", v),
+					Cure: "This is a bug in rlbuild; please report it."}}
+			}
+		}()
+		done <- check()
+	}()
 	select {
 	case findings := <-done:
 		return findings
@@ -166,7 +176,7 @@ func (d *diagnosis) json(out io.Writer, _ needs) error {
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	_, err = fmt.Fprintln(out, string(text))
+	_, err = fmt.Fprintln(plain{out}, string(text))
 	return err
 }
 
@@ -201,7 +211,7 @@ func (d *diagnosis) table(out io.Writer, wanted needs) error {
 		}
 	}
 	fmt.Fprintf(&b, "\n%s\n", d.summary(wanted))
-	_, err := io.WriteString(out, b.String())
+	_, err := io.WriteString(plain{out}, b.String())
 	return err
 }
 

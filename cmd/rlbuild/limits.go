@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,15 +70,34 @@ func availableMemory() uint64 {
 	if err := unix.Sysinfo(&info); err == nil {
 		least = uint64(info.Totalram) * uint64(info.Unit)
 	}
-	own, _ := os.ReadFile("/proc/self/cgroup") // the second version's has one line, "0::/path"
-	_, at, _ := strings.Cut(strings.TrimSpace(string(own)), "::")
-	for group := path.Join("/", at); ; group = path.Dir(group) {
-		text, err := os.ReadFile(path.Join("/sys/fs/cgroup", group, "memory.max"))
-		if limit, bad := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil {
-			least = min(least, limit)
+	own, _ := os.ReadFile("/proc/self/cgroup") // nothing is as good as unreadable
+	return min(least, cgroupMemory("/sys/fs/cgroup", string(own)))
+}
+
+// cgroupMemory returns the least that one of this process's cgroups, below root, allows: own is cgroups(7)' /proc/self/cgroup,
+// with a line "0::/path" of version 2 and "5:memory:/path" of version 1, or both.
+func cgroupMemory(root, own string) uint64 {
+	least := uint64(math.MaxUint64)
+	for line := range strings.Lines(own) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) < 3 {
+			continue
 		}
-		if group == "/" {
-			return least
+		top, file := root, "memory.max"
+		if slices.Contains(strings.Split(fields[1], ","), "memory") {
+			top, file = path.Join(root, "memory"), "memory.limit_in_bytes"
+		} else if fields[1] != "" {
+			continue
+		}
+		for group := path.Join("/", fields[2]); ; group = path.Dir(group) {
+			text, err := os.ReadFile(path.Join(top, group, file))
+			if limit, bad := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil {
+				least = min(least, limit)
+			}
+			if group == "/" {
+				break
+			}
 		}
 	}
+	return least
 }

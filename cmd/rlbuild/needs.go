@@ -19,6 +19,7 @@ import (
 type needs struct {
 	kinds    []checkup.Need
 	commands []string // of the host, by the names that the script calls them by
+	certain  []string // those of them that it can't do without
 }
 
 func (n *needs) add(kind checkup.Need) {
@@ -175,6 +176,9 @@ func (n *needs) command(call script.Call) {
 	// A relative path depends on the directory that the command runs in.
 	if plainCommand.MatchString(name) && (filepath.IsAbs(name) || !strings.Contains(name, "/")) {
 		n.commands = append(n.commands, name)
+		if call.Kwargs["check"] != starlark.False && !call.Maybe {
+			n.certain = append(n.certain, name)
+		}
 	}
 }
 
@@ -192,6 +196,9 @@ func (n needs) findCommands() []checkup.Finding {
 		if f.Found = path; err != nil {
 			f.Verdict, f.Found = checkup.Failed, "isn't installed, or isn't in PATH"
 			f.Cure = fmt.Sprintf("Install %s, or leave the call of it out.", name)
+			if !slices.Contains(n.certain, name) {
+				f.Verdict, f.Found = checkup.Limited, f.Found+"; the script may do without"
+			}
 		}
 		all = append(all, f)
 	}

@@ -59,3 +59,25 @@ func TestNeedsOf(t *testing.T) {
 		}
 	}
 }
+
+func TestCertainCommands(t *testing.T) {
+	for text, want := range map[string]string{
+		`host(["a"])`:                                     "[a]",
+		`host(["a"], check = False)`:                      "[]",
+		`if arg("x", default = ""): host(["a"])`:          "[]",
+		`arg("x", default = "") and host(["a"])`:          "[]",
+		`y = host(["a"]) if arg("x") else host(["b"])`:    "[]",
+		`def f(): host(["a"])`:                            "[a]",
+		`for x in [1]: host(["a"])`:                       "[a]",
+		`if arg("x"): host(["b"])` + "\n" + `host(["b"])`: "[b]",
+	} {
+		program, err := script.Parse(script.Options{Path: "-c", Source: []byte(text + "\n"), Predeclared: builtins.New(builtins.Options{}).Predeclared()})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := fmt.Sprint(needsOf(program).certain); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func (f *flags) prune(std streams, singleID bool) (err error) {
 		return err
 	}
 	for _, gone := range found.Gone {
-		fmt.Fprintln(std.out, strings.TrimSpace(gone.Kind+" "+gone.Name))
+		fmt.Fprintln(plain{std.out}, strings.TrimSpace(gone.Kind+" "+gone.Name))
 	}
 	for _, waiting := range found.Wait {
 		f.note(std)("not yet: " + waiting)

@@ -3,7 +3,9 @@ package rootless
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +18,7 @@ func (j *journey) kernel() []checkup.Finding {
 	return []checkup.Finding{
 		j.version(),
 		// A pull holds files of every layer open, and so does what compilers and package managers do in a step.
-		resource("open files", unix.RLIMIT_NOFILE, 1024, `steps and pulls fail with "too many open files"`, "ulimit -n", "nofile"),
+		openFiles(),
 		resource("processes", unix.RLIMIT_NPROC, 256, `steps fail with "resource temporarily unavailable"`, "ulimit -u", "nproc"),
 		// A layer is written as one file.
 		resource("file size", unix.RLIMIT_FSIZE, 1<<40, `larger files and layers fail with "file too large"`, "ulimit -f", "fsize"),
@@ -58,10 +60,24 @@ func resource(name string, which int, enough uint64, effect, shell, limits strin
 		return found(areaKernel, name, "no limit")
 	}
 	value := r.Cur
+	if which == unix.RLIMIT_NOFILE {
+		value = r.Max // Go took all it may have
+	}
 	f := found(areaKernel, name, "%d at most (%s)", value, shell)
 	if value < enough {
 		f.Verdict, f.Found = checkup.Limited, f.Found+": "+effect
 		f.Cure = fmt.Sprintf("Raise it: %s, or %s in /etc/security/limits.conf or of the service (Limit…=).", shell, limits)
+	}
+	return f
+}
+
+// openFiles tells about the limit of this process, for which Go takes all that it may have, and about the one that commands
+// and steps begin with where it is another: Go gives them what it found.
+func openFiles() checkup.Finding {
+	f := resource("open files", unix.RLIMIT_NOFILE, 1024, `steps and pulls fail with "too many open files"`, "ulimit -n", "nofile")
+	out, err := exec.Command("sh", "-c", "ulimit -Sn").Output()
+	if soft := strings.TrimSpace(string(out)); err == nil && soft != "unlimited" && !strings.HasPrefix(f.Found, soft+" ") {
+		f.Found += "; commands begin with " + soft + " (ulimit -Sn)"
 	}
 	return f
 }

@@ -243,18 +243,18 @@ func (me caller) addRanges() string {
 	const size = 65536 // what useradd gives, and what images are made for
 	free, flags := 100000, []string{}
 	for _, file := range []struct{ path, flag string }{{subUIDFile, "--add-subuids"}, {subGIDFile, "--add-subgids"}} {
-		s, own := readSubIDFile(file.path), 0
+		s := readSubIDFile(file.path)
 		for _, c := range s.claims {
 			if c.end() > free && c.end() < math.MaxInt32-size {
 				free = c.end()
 			}
-			if me.owns(c) {
-				own += c.size
-			}
 		}
-		if own < size {
+		if _, own := distinct(me.mine(s)); own < size {
 			flags = append(flags, file.flag)
 		}
+	}
+	if len(flags) == 0 {
+		return "Correct the lines of the user in " + subUIDFile + " and " + subGIDFile + "."
 	}
 	words := []string{"usermod"}
 	for _, flag := range flags {

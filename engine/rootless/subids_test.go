@@ -17,6 +17,14 @@ func TestParseClaims(t *testing.T) {
 		"a:4294967290:65536":              "[a 4294967290-4294967294] []",
 		"a:4294967296:1":                  "[] [1]",
 	} {
+		for _, c := range parseRanges(text) {
+			if c.first < 0 || c.size <= 0 || c.end() > 1<<32-1 {
+				t.Errorf("range %+v", c)
+			}
+		}
+		if source := subIDSource(text); strings.ContainsAny(source, " \t\n") {
+			t.Errorf("source %q", source)
+		}
 		claims, bad := parseClaims(text)
 		var words []string
 		for _, c := range claims {
@@ -31,6 +39,7 @@ func TestParseClaims(t *testing.T) {
 // FuzzParseClaims checks that no text makes a range that can't be one, and that what is printed is read the same.
 func FuzzParseClaims(f *testing.F) {
 	f.Add("alice:100000:65536\n# x\nbob:1\n")
+	f.Add("0: alice 100000 65536\nsubid: sss files # x\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		claims, bad := parseClaims(text)
 		var again strings.Builder

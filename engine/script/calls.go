@@ -17,6 +17,7 @@ type Call struct {
 	Args   []starlark.Value          // positional arguments; nil for one whose value is known only when the script runs
 	Firsts []starlark.Value          // of positional arguments that are lists, the first element; nil otherwise or when it isn't known
 	Kwargs map[string]starlark.Value // keyword arguments; nil likewise
+	Maybe  bool                      // it is within a condition, or behind "and" or "or": a run may do without
 
 	file  *file
 	exprs map[string]syntax.Expr // of keyword arguments
@@ -64,15 +65,36 @@ func (f *file) calls(name string) []Call {
 		}
 	}
 	var calls []Call
+	var open []bool // for each node around, whether what is in it may not be executed
 	syntax.Walk(f.tree, func(n syntax.Node) bool {
+		if n == nil {
+			open = open[:len(open)-1]
+			return true
+		}
+		maybe := len(open) > 0 && open[len(open)-1]
+		open = append(open, maybe || conditional(n))
 		if call, ok := n.(*syntax.CallExpr); ok {
 			if callee, ok := call.Fn.(*syntax.Ident); ok && callee.Name == name && scope(callee) == resolve.Predeclared {
-				calls = append(calls, known.call(f, call))
+				made := known.call(f, call)
+				made.Maybe = maybe
+				calls = append(calls, made)
 			}
 		}
 		return true
 	})
 	return calls
+}
+
+// conditional reports whether parts of n may not be executed where n is. That loops and functions may not be either is left
+// out: they are there to be.
+func conditional(n syntax.Node) bool {
+	switch n := n.(type) {
+	case *syntax.IfStmt, *syntax.CondExpr:
+		return true
+	case *syntax.BinaryExpr:
+		return n.Op == syntax.AND || n.Op == syntax.OR
+	}
+	return false
 }
 
 // scope returns what kind of thing id refers to.

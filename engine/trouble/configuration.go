@@ -15,6 +15,6 @@ var (
 		Name: "credential-helper",
 		See:  `exec: "docker-credential-…": executable file not found in $PATH`,
 		Why:  "its credentials are kept by the program {helper}, which isn't in PATH",
-		Cure: "Install {helper}, take it out of credHelpers and credsStore in the file of credentials, or name another file: --authfile",
+		Cure: "Install {helper}, take it out of credHelpers in the file of credentials, or name another file: --authfile",
 	}
 )
