@@ -146,7 +146,11 @@ func TestMemoryIsLimited(t *testing.T) {
 				return
 			}
 			err := limited(t, source, Limits{Memory: limit}, nil)
-			wantEnd(t, err, "need more memory than the 200 MiB", "main.star:")
+			place := "main.star:"
+			if name == "twice" { // its operations are short: one may end, and its place be gone, just when it is given up
+				place = ""
+			}
+			wantEnd(t, err, "need more memory than the 200 MiB", place)
 		})
 	}
 	if os.Getenv("EAT") == "" {
