@@ -124,7 +124,7 @@ func (s *signalled) run() (int, error) {
 	}
 	fmt.Fprintf(os.Stderr, "signal: ended after %.2fs\n", took.Seconds())
 	switch {
-	case orphans(group, mark):
+	case s.number == syscall.SIGKILL && orphans(group, ""), s.number != syscall.SIGKILL && orphans(group, mark): // who is killed can't clean up
 		return signalOrphans, errors.New("processes were left behind")
 	case !cmd.ProcessState.Exited():
 		return signalUnserved, fmt.Errorf("ended by the signal itself: %v", cmd.ProcessState)
@@ -198,7 +198,7 @@ func (s *signalled) send(group int, terminal *os.File) error {
 
 // orphans reports whether the process group, or any process with the mark in its environment, still lives two seconds on. The
 // last of them may outlive the leader by the time the kernel needs for its end. Host commands and rlbuild's own helpers have
-// the mark, in whatever group they are; a container's steps have an environment of their own.
+// the mark, in whatever group they are; a container's steps have an environment of their own. No mark looks at the group alone.
 func orphans(group int, mark string) bool {
 	for range 40 {
 		if !alive(group) && !marked(mark) {
@@ -211,6 +211,9 @@ func orphans(group int, mark string) bool {
 
 // marked reports whether a process that this user may look at has the mark in the environment it was started with.
 func marked(mark string) bool {
+	if mark == "" {
+		return false
+	}
 	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is a good one
 	for _, file := range files {
 		if environ, err := os.ReadFile(file); err == nil && bytes.Contains(environ, []byte(mark+"\x00")) {

@@ -11,9 +11,9 @@ import (
 func TestLimitsFinding(t *testing.T) {
 	for limits, want := range map[string]checkup.Finding{
 		"user=5 mnt=5 pid=5 net=5 ipc=5 uts=5 cgroup=5": {Verdict: checkup.OK, Found: "user 5, mnt 5, pid 5, net 5, ipc 5, uts 5, cgroup 5 (user.max_…_namespaces)"},
-		"user=5 pid=0":       {Verdict: checkup.Failed, Need: checkup.Steps, Cure: "user.max_pid_namespaces=15000"},
-		"user=5 net=0":       {Verdict: checkup.Failed, Need: checkup.PrivateNetwork, Cure: "user.max_net_namespaces=15000"},
-		"user=5 net=0 uts=0": {Verdict: checkup.Failed, Need: checkup.Steps, Cure: "user.max_net_namespaces=15000 user.max_uts_namespaces=15000"},
+		"user=5 pid=0":       {Verdict: checkup.Limited, Cure: "user.max_pid_namespaces=15000"},
+		"user=5 net=0":       {Verdict: checkup.Limited, Cure: "user.max_net_namespaces=15000"},
+		"user=5 net=0 uts=0": {Verdict: checkup.Limited, Cure: "user.max_net_namespaces=15000 user.max_uts_namespaces=15000"},
 		"":                   {Verdict: checkup.Unknown, Found: "/proc/sys/user can't be read"},
 	} {
 		j := &journey{seen: sights{limits: map[string]string{}}}
