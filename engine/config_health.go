@@ -73,7 +73,8 @@ func healthTest(value any) ([]string, error) {
 		argv, _ := value.([]string)
 		return argv, nil
 	}
-	switch kind, _, _ := strings.Cut(strings.TrimSpace(line), " "); kind {
+	line = strings.TrimSpace(line)
+	switch kind, _, _ := strings.Cut(line, " "); kind {
 	case "":
 		return nil, nil
 	case "CMD", "CMD-SHELL", "NONE":

@@ -70,8 +70,6 @@ func FuzzProgram(f *testing.F) {
 		if !ok && program.loader != "" || len(program.loader) > longestLoader || program.loader != "" && !bytes.Contains(content, []byte(program.loader)) {
 			t.Errorf("got %+v, %t", program, ok)
 		}
-		if ok && program.architecture() == "" {
-			t.Errorf("%+v is for nothing", program)
-		}
+		_ = program.architecture() // of a machine that nobody knows as well
 	})
 }
