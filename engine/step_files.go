@@ -181,6 +181,9 @@ func parseLimits(texts []string) (limits []sandbox.Limit, err error) {
 		if !known {
 			return nil, fmt.Errorf("parsing limit %q: there is no limit of that name", text)
 		}
+		if u.Soft < -1 || u.Hard < -1 || uint64(u.Soft) > uint64(u.Hard) { // -1 is no limit
+			return nil, fmt.Errorf("parsing limit %q: no limit is less than -1, and none is over its hard limit", text)
+		}
 		limits = append(limits, sandbox.Limit{Resource: resource, Soft: uint64(u.Soft), Hard: uint64(u.Hard)})
 	}
 	return limits, nil
