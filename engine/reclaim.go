@@ -76,21 +76,26 @@ func Reclaim(ctx context.Context, s *store.Store, all bool) (*Reclaimed, error) 
 	for _, remains := range dead {
 		r.claimed[remains.ID] = true
 	}
+	// All their processes before all else of theirs: what runs for one of them may see the mount that another one has left.
+	var ended []*endedRun
 	for _, remains := range dead {
 		switch here := s.JournalHeader(); {
 		case ctx.Err() != nil:
 			remains.Release()
-		case remains.Root == "": // it was killed before it owned anything, or a power cut has emptied it
-			err = errors.Join(err, r.run(remains))
-		case remains.Root != here.Root || remains.Driver != here.Driver:
+		case remains.Root != "" && (remains.Root != here.Root || remains.Driver != here.Driver):
 			remains.Release() // a run on that store will look after it
 		case remains.Owners > here.Owners:
 			remains.Release()
 			r.runs[remains.ID] = true
 			r.found.Left = append(r.found.Left, fmt.Sprintf("all of it: its files may have %d owners, and %d can be mapped here", remains.Owners, here.Owners))
-		default:
-			err = errors.Join(err, r.run(remains))
+		default: // also one that was killed before it owned anything, or that a power cut has emptied
+			if run := r.end(remains); run != nil {
+				ended = append(ended, run)
+			}
 		}
+	}
+	for _, run := range ended {
+		err = errors.Join(err, r.run(run))
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -127,19 +132,38 @@ func (r *reclaim) stays(what string, err error) {
 	r.found.Left = append(r.found.Left, what+": "+reason)
 }
 
-// run takes away what one dead run has left, and its journal when nothing is left.
-func (r *reclaim) run(remains *journal.Remains) error {
-	before := len(r.found.Gone) + len(r.found.Left)
+// endedRun is a dead run whose processes have ended.
+type endedRun struct {
+	*journal.Remains
+	owned *owned
+}
+
+// end ends the processes of one dead run. It returns nil if some of them are still there.
+func (r *reclaim) end(remains *journal.Remains) *endedRun {
 	owned := sortEntries(remains.Entries, remains.ID)
-	if err := r.endProcesses(remains, owned.containers); err != nil {
+	before := len(r.found.Gone)
+	err := r.endProcesses(remains, owned.containers)
+	if err != nil || len(r.found.Gone) > before {
+		r.runs[remains.ID] = true
+	}
+	if err != nil {
 		// They may be at work on everything else of the run's.
 		r.stays("processes", err)
-		r.runs[remains.ID] = true
 		remains.Release()
 		return nil
 	}
-	left := r.things(owned)
-	orphans, err := r.orphans(owned.layers)
+	return &endedRun{remains, owned}
+}
+
+// run takes away what else one dead run has left, and its journal when nothing is left.
+func (r *reclaim) run(run *endedRun) error {
+	if r.ctx.Err() != nil {
+		run.Release()
+		return nil
+	}
+	before := len(r.found.Gone) + len(r.found.Left)
+	left := r.things(run.owned)
+	orphans, err := r.orphans(run.owned.layers)
 	if n := len(orphans); n > 0 {
 		pronoun := "them"
 		if n == 1 {
@@ -155,16 +179,16 @@ func (r *reclaim) run(remains *journal.Remains) error {
 		err = context.Cause(r.ctx) // what it names that is gone does no harm
 	}
 	if len(r.found.Gone)+len(r.found.Left) > before {
-		r.runs[remains.ID] = true
+		r.runs[run.ID] = true
 	}
 	if err != nil {
-		remains.Release()
+		run.Release()
 		return err
 	}
 	if len(left) > 0 {
-		return remains.Keep(left)
+		return run.Keep(left)
 	}
-	return remains.Discard()
+	return run.Discard()
 }
 
 // endProcesses kills what the run has left running. What runs in one of its containers that a live run works with is that one's,

@@ -188,7 +188,12 @@ func inRoot(t *testing.T, root string) *os.Process {
 	t.Helper()
 	script := `mount --rbind "$1" "$1" && cd "$1" && mkdir -p old proc bin usr lib lib64 && for d in bin usr lib lib64; do
 		test ! -e /$d || mount --rbind /$d $d || exit; done; mount --rbind /proc proc && pivot_root . old && umount -l /old && echo up && exec sleep 60`
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", root)
+	return started(t, exec.Command("unshare", "--mount", "sh", "-c", script, "sh", root))
+}
+
+// started starts a process that says "up", and ends it with the test.
+func started(t *testing.T, cmd *exec.Cmd) *os.Process {
+	t.Helper()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	check(t, err)
@@ -199,9 +204,40 @@ func inRoot(t *testing.T, root string) *os.Process {
 	_, err = out.Read(line)
 	go func() { ended <- cmd.Wait() }() // or it would stay as a zombie
 	if err != nil || string(line) != "up\n" {
-		t.Fatalf("starting a process in another root: %q, %v", line, err)
+		t.Fatalf("starting %q: %q, %v", cmd.Args, line, err)
 	}
 	return cmd.Process
+}
+
+// TestMountsThatOthersSaw: what one dead run has mounted is released also when processes of another dead run see it.
+func TestMountsThatOthersSaw(t *testing.T) {
+	dir := place(t)
+	s := run(t, dir, "vfs").options.Store
+	container, err := s.CreateContainer("", nil, "", "", "", nil)
+	check(t, err)
+	root, err := s.Mount(container.ID, "")
+	check(t, err)
+	noted := fmt.Sprintf("mounted %q", container.ID)
+	others := []string{strings.Repeat("A", 26), strings.Repeat("Z", 26)} // looked at before and after it
+	deadRun(t, s, deadID, noted)
+	for _, id := range others {
+		path := deadRun(t, s, id, noted)
+		started(t, exec.Command("unshare", "--mount", "sh", "-c",
+			`mount --bind "$1" "$1" && mount --bind "$2" "$2" && echo up && exec sleep 60`, "sh", path, root))
+	}
+	found, err := Reclaim(t.Context(), s, false)
+	check(t, err)
+	if got := found.Summary(); got != "2 processes, 1 mount" || len(found.Left)+len(found.Wait) > 0 {
+		t.Errorf("gone: %s, %+v", got, found)
+	}
+	if counted, err := s.Mounted(container.LayerID); err != nil || counted != 0 {
+		t.Errorf("it is counted %d times, %v", counted, err)
+	}
+	for _, id := range append(others, deadID) {
+		if _, err := os.Stat(filepath.Join(s.JournalDir(), id)); !os.IsNotExist(err) {
+			t.Errorf("the journal %s is still there: %v", id, err)
+		}
+	}
 }
 
 // TestImagesWithoutName: one that a killed commit entered goes; one that was there before, is whole, or has got a name stays.
