@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ func (c *Container) ownerOutside(user sandbox.User) sandbox.User {
 	if len(ids.UIDMap) == 0 {
 		return user
 	}
+	user.Groups = slices.Clone(user.Groups)
 	for i, group := range user.Groups {
 		if _, gid, err := util.GetHostIDs(ids.UIDMap, ids.GIDMap, 0, group); err == nil {
 			user.Groups[i] = gid

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"go.podman.io/buildah"
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -181,5 +184,22 @@ func TestSoundProgram(t *testing.T) {
 		if k := s.program(name, unix.ENOENT); k != nil {
 			t.Errorf("%s: %s", name, k.of.Name)
 		}
+	}
+}
+
+// Whom a step's user is outside of its user namespace says nothing of him inside.
+func TestOwnerOutside(t *testing.T) {
+	c := &Container{builder: &buildah.Builder{}}
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 100}, {ContainerID: 1000, HostID: 5000, Size: 100}}
+	c.builder.IDMappingOptions.UIDMap, c.builder.IDMappingOptions.GIDMap = ids, ids
+	inside := sandbox.User{UID: 1, GID: 2, Groups: []uint32{3, 4}}
+	for range 2 {
+		got := c.ownerOutside(inside)
+		if got.UID != 1001 || got.GID != 1002 || !slices.Equal(got.Groups, []uint32{1003, 1004}) {
+			t.Errorf("outside: %+v", got)
+		}
+	}
+	if !slices.Equal(inside.Groups, []uint32{3, 4}) {
+		t.Errorf("inside: %+v", inside)
 	}
 }
