@@ -262,7 +262,7 @@ func (b *Builder) MountedAt(path string) *Container {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range b.containers {
-		if c.root != "" && (path == c.root || strings.HasPrefix(path, c.root+"/")) {
+		if c.root != "" && reach.Within(c.root, path) {
 			return c
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/transfer"
@@ -143,6 +145,36 @@ func (o *CopyOptions) root() string {
 		}
 	}
 	return "/"
+}
+
+// cause says what keeps this process from the host's files that were to be copied.
+func (o *CopyOptions) cause(err error) *cause {
+	if o.From != nil || o.root() != "/" || o.Context != nil && o.Context.Root != "/" {
+		return nil
+	}
+	var at *fs.PathError
+	if o.Context == nil && errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {
+		if k := pathCause(at.Path, reach.Read, err); k != nil {
+			return k
+		}
+	}
+	for _, s := range o.Sources {
+		if s.URL != "" {
+			continue
+		}
+		name := s.Path
+		if o.Context != nil && !path.IsAbs(name) {
+			name = path.Join("/", o.Context.Path, name)
+		}
+		want := uint32(reach.Read)
+		if before, _, wild := strings.Cut(name, "*"); wild { // what nothing matches may lie in a directory that can't be read
+			name, want = path.Dir(before+"x"), reach.Read|reach.Search
+		}
+		if k := pathCause(name, want, err); k != nil {
+			return k
+		}
+	}
+	return nil
 }
 
 // copyAll finds what is to be copied, looks at all of it, and copies it.

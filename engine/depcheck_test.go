@@ -73,7 +73,7 @@ var table = []room{
 		name: "engine",
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
-			"engine/gpg", "engine/agent",
+			"engine/gpg", "engine/diagnose", "engine/agent",
 			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/journal",
 			"engine/trouble", "engine/checkup", "engine/failure",
 		},
@@ -120,6 +120,15 @@ var table = []room{
 			"go.podman.io/storage", "github.com/vbatts/tar-split/tar/storage", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},
 		why: "It opens what storage offers; where images come from and go to is none of its business.",
+	},
+	{
+		name:  "engine/diagnose",
+		rooms: []string{"engine/sandbox", "engine/rootfs", "engine/reach", "engine/trouble"},
+		external: []string{
+			"go.podman.io/storage/pkg/unshare", "github.com/opencontainers/runtime-spec/specs-go", "golang.org/x/sys",
+		},
+		why: "It is given the facts of a failure and looks at files, so that it can be tested without a container. Of the store's " +
+			"library it takes the reader of this process's ID maps; the runtime's spec is the type of those maps.",
 	},
 	{
 		name:  "engine/sandbox",

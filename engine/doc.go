@@ -19,6 +19,8 @@
 //   - engine/rootless enters the namespaces, or says why it can't. It must not know the store, images or scripts.
 //   - engine/store opens and closes containers-storage, picks the driver and says why. It must not know registries or
 //     scripts.
+//   - engine/diagnose says why a command failed, from where it ran and what it printed. It must not know buildah, the store
+//     or how commands are run.
 //   - engine/transfer copies files from one tree into another, with the outcome of buildah's own copying. It must not know
 //     buildah's library, the store or what the files are for.
 //   - engine/rootfs does file operations below a root that no name, link or race leads out of. It must not know what the

@@ -16,6 +16,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/store"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
@@ -83,7 +84,7 @@ func blamed(known *failure.Error, err error, found *cause) error {
 	}
 	e := found.explain(known.Op, known.Subject, err)
 	if output := failure.OutputOf(err); len(output) > 0 { // a command's: its status and last lines say more
-		e.Err, e.Output = fmt.Errorf("%w: %w", known.Err, found.of.Reason(err, found.shown())), output
+		e.Err, e.Output = fmt.Errorf("%w: %w", known.Err, found.Of.Reason(err, found.shown())), output
 	}
 	return e
 }
@@ -124,7 +125,7 @@ func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) 
 	grounds := b.grounds()
 	if sure && file != "" {
 		for _, p := range grounds {
-			if within(p.dir, file) {
+			if reach.Within(p.dir, file) {
 				return &cause{p.full, room(p.dir, no)}
 			}
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"go.podman.io/storage"
 
+	"github.com/rlbuild/rlbuild/engine/diagnose"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
@@ -38,7 +40,7 @@ func explain(op, subject string, err error) *failure.Error {
 			return s.of.Explain(op, subject, err, facts)
 		}
 	}
-	if k := unmappedID(text); k != nil {
+	if k := (*cause)(diagnose.UnmappedID(text)); k != nil {
 		return k.explain(op, subject, err)
 	}
 	e := &failure.Error{Op: op, Subject: subject, Err: brief{strip(err.Error()), err}}
@@ -124,6 +126,25 @@ func contains(parts ...string) func(error, string) bool {
 		}
 		return false
 	}
+}
+
+// requested matches what storage says of a file in an image whose owner isn't mapped.
+var requested = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`requested (\d+):(\d+) for ([^)]+)\)`)
+})
+
+// imageOwner says which file of an image belongs to whom, and what would be needed.
+func imageOwner(_ error, text string) trouble.Facts {
+	facts := trouble.Facts{"detail": strip(text), "more": ""}
+	ids, err := diagnose.OwnIDs()
+	if m := requested().FindStringSubmatch(text); m != nil && err == nil {
+		facts["detail"] = fmt.Sprintf("%s belongs to %s:%s", m[3], m[1], m[2])
+		if k := ids.Beyond(m[1], m[2]); k != nil {
+			facts["detail"] += fmt.Sprintf(", and of %ss %s", k.Facts["id"][:3], k.Facts["have"])
+			facts["more"] = fmt.Sprintf(", at least %s (usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER)", k.Facts["need"])
+		}
+	}
+	return facts
 }
 
 // noise is what the libraries put in front of the reason: identifiers and the steps on the way.

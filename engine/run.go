@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rlbuild/rlbuild/engine/diagnose"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
@@ -133,7 +134,7 @@ func (c *Container) Run(ctx context.Context, o RunOptions) (*Result, error) {
 		}
 	} else if way.Kind != sandboxKind && ctx.Err() == nil && failure.HintOf(err) == "" {
 		if s, lookErr := c.stepScene(way, o); lookErr == nil { // what runs the step may not say why
-			if k := s.unmappedUser(); k != nil {
+			if k := (*cause)(s.UnmappedUser()); k != nil {
 				err = k.explain("", title, err)
 			}
 			s.close()
@@ -172,7 +173,7 @@ func (r *Result) ended(asked Process, late bool, code int) *Result {
 // notRun is the end of a command that could not be run in a container. One that isn't there or can't be executed is a result,
 // as it is for a shell: 127 for one that isn't found, 126 for the other. Why, the files say: see Result.Err.
 func notRun(result *Result, err error) (*Result, error) {
-	result.notRun = notRunErrno(err)
+	result.notRun = diagnose.Errno(err)
 	if !errors.As(err, new(*sandbox.Error)) {
 		result.reason = brief{strip(err.Error()), err}
 	}

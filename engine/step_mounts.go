@@ -75,9 +75,9 @@ func (c *Container) prepareMounts(ctx context.Context, way *Isolation, o RunOpti
 			return m, err
 		}
 		if err := mount.prepare(ctx, m); err != nil {
-			if at := describeMount(mount, workDir); at.source != "" {
-				if k := pathCause(at.source, reach.Read, err); k != nil {
-					return m, k.explain("mounting", at.target, err)
+			if at := describeMount(mount, workDir); at.Source != "" {
+				if k := pathCause(at.Source, reach.Read, err); k != nil {
+					return m, k.explain("mounting", at.Target, err)
 				}
 			}
 			return m, explain("mounting", firstOf(mount.target(), "a secret"), err)

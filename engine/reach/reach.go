@@ -147,6 +147,11 @@ func overflow(kind string) int {
 	return id
 }
 
+// Within tells whether a path is dir, or below it, by their names alone. Both are clean.
+func Within(dir, path string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
 func split(path string) []string {
 	var parts []string
 	for _, part := range strings.Split(path, "/") {

@@ -82,3 +82,17 @@ func TestUnmapped(t *testing.T) {
 		t.Errorf("%v", o)
 	}
 }
+
+func TestWithin(t *testing.T) {
+	for _, c := range []struct {
+		dir, path string
+		want      bool
+	}{
+		{"/a", "/a", true}, {"/a", "/a/b", true}, {"/", "/", true}, {"/", "/a", true},
+		{"/a", "/ab", false}, {"/a/b", "/a", false}, {"/a", "/", false},
+	} {
+		if got := Within(c.dir, c.path); got != c.want {
+			t.Errorf("%s within %s: %v", c.path, c.dir, got)
+		}
+	}
+}

@@ -1,4 +1,4 @@
-package engine
+package diagnose
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 // A name leads where it led in the step: from the image into mounts and back, and nowhere else.
 func TestSee(t *testing.T) {
 	s := stage(t)
-	root, host := s.files.Dir(), place(t)
+	root, host := s.Files.Dir(), t.TempDir()
 	for name, target := range map[string]string{
 		root + "/tools": "/mnt/bin", root + "/made": "/cache/x", root + "/loop": "loop",
 		host + "/back": "/bin/cat", host + "/out": "../../../../../../etc/passwd", host + "/host": host + "/bin/tool", host + "/near": "bin/tool",
@@ -25,8 +25,8 @@ func TestSee(t *testing.T) {
 	}
 	check(t, os.Mkdir(host+"/bin", 0o755))
 	check(t, os.WriteFile(host+"/bin/tool", []byte("x"), 0o755))
-	s.mounts = []sceneMount{{source: host, target: "/mnt"}, {target: "/cache"}, {source: host + "/bin/tool", target: "/mnt/one"},
-		{source: host, target: "/below/that/isnt/there"}}
+	s.Mounts = []Mount{{Source: host, Target: "/mnt"}, {Target: "/cache"}, {Source: host + "/bin/tool", Target: "/mnt/one"},
+		{Source: host, Target: "/below/that/isnt/there"}}
 	for name, want := range map[string]string{
 		"/bin/cat": "/bin/cat", "/mnt/bin/tool": "/mnt/bin/tool", "/tools/tool": "/mnt/bin/tool", "/mnt/near": "/mnt/bin/tool",
 		"/mnt/back": "/bin/cat", "/mnt/out": "/etc/passwd", "/mnt/one": "/mnt/one", "/bin/../tools/../one": "/mnt/one",
@@ -55,27 +55,28 @@ func TestSee(t *testing.T) {
 	}
 	for _, name := range []string{"/cache/tool", "/made"} {
 		if k := s.program(name, unix.ENOENT); k != nil {
-			t.Errorf("%s: %s", name, k.of.Name)
+			t.Errorf("%s: %s", name, k.Of.Name)
 		}
 	}
 	// What a link leads to isn't the host's file of that name.
-	if k := s.stepRefused(&s.mounts[0], "/mnt/host", false); k != nil {
-		t.Errorf("behind a link: %s", k.of.Name)
+	if k := s.stepRefused(&s.Mounts[0], "/mnt/host", false); k != nil {
+		t.Errorf("behind a link: %s", k.Of.Name)
 	}
 }
 
 // Of an instruction of build() only what anybody would get is said.
 func TestAnybody(t *testing.T) {
-	s := &scene{place: inTheContainer, user: sandbox.User{UID: 1}, anybody: true, uids: []idRange{{0, 1}}, gids: []idRange{{0, 1}}}
+	one := []IDRange{{0, 1}}
+	s := &Scene{Place: Container, User: User{Inside: sandbox.User{UID: 1}, Unknown: true}, IDs: IDs{one, one}}
 	for _, line := range []string{"", "sh: ./x/y: Permission denied", "touch: 'x': Permission denied", "sh: ./x: not found"} {
-		if k := s.printed(127, []string{line}); k != nil {
-			t.Errorf("%q: %s", line, k.of.Name)
+		if k := s.Printed(127, []string{line}); k != nil {
+			t.Errorf("%q: %s", line, k.Of.Name)
 		}
 	}
 }
 
 // What programs and runtimes say of a program, and what they say of something else.
-func TestNotRunErrno(t *testing.T) {
+func TestErrno(t *testing.T) {
 	for text, want := range map[string]syscall.Errno{
 		`runc create failed: unable to start container process: error during container init: exec: "no-such": executable file not found in $PATH`: unix.ENOENT,
 		`runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory`:                                   unix.ENOENT,
@@ -95,7 +96,7 @@ func TestNotRunErrno(t *testing.T) {
 		"setting up the chroot: open /proc/self/setgroups: no such file or directory":                   0,
 		"unable to start container process: unable to apply cgroup: open x: permission denied":          0,
 	} {
-		if got := notRunErrno(errors.New(text)); got != want {
+		if got := Errno(errors.New(text)); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
 		}
 	}
@@ -105,11 +106,11 @@ func TestNotRunErrno(t *testing.T) {
 func TestOtherDirectory(t *testing.T) {
 	s := stage(t, "cd", "sub")
 	for _, line := range []string{"/bin/sh: ./tool: not found", "/bin/sh: sub/tool: not found", "/bin/sh: 1: ../x/tool: not found"} {
-		if k := s.printed(127, []string{line}); k != nil {
-			t.Errorf("%s: %s", line, k.of.Name)
+		if k := s.Printed(127, []string{line}); k != nil {
+			t.Errorf("%s: %s", line, k.Of.Name)
 		}
 	}
-	if k := s.printed(126, []string{"/bin/sh: ./data: Permission denied"}); k == nil || k.of != trouble.NotExecutable {
+	if k := s.Printed(126, []string{"/bin/sh: ./data: Permission denied"}); k == nil || k.Of != trouble.NotExecutable {
 		t.Errorf("one that is there: %+v", k)
 	}
 	// What env(1) is to execute is behind its options, some of which have arguments.
@@ -117,31 +118,9 @@ func TestOtherDirectory(t *testing.T) {
 		"#!/bin/env -S none -u": trouble.NoInterpreter, "#!/bin/env -i A=b none": trouble.NoInterpreter,
 		"#!/bin/env -S -u FOO cat": nil, "#!/bin/env --unset FOO cat": nil, "#!/bin/env -C /x cat": nil, "#!/bin/env cat": nil,
 	} {
-		check(t, os.WriteFile(filepath.Join(s.files.Dir(), "app/env"), []byte(text+"\n"), 0o755))
-		if k := s.program("/app/env", 0); (k == nil) != (want == nil) || k != nil && k.of != want {
+		check(t, os.WriteFile(filepath.Join(s.Files.Dir(), "app/env"), []byte(text+"\n"), 0o755))
+		if k := s.program("/app/env", 0); (k == nil) != (want == nil) || k != nil && k.Of != want {
 			t.Errorf("%s: %+v", text, k)
 		}
-	}
-}
-
-// The kernel is out of other things than room as well.
-func TestNoRoomElsewhere(t *testing.T) {
-	b := run(t, place(t), "vfs")
-	for _, err := range []error{
-		&sandbox.Error{Doing: "making the step's namespaces", Err: unix.ENOSPC},
-		&sandbox.Error{Doing: "mounting proc on /proc", Err: unix.ENOSPC},
-		errors.New("mount " + b.options.TempDir + ":" + b.options.TempDir + "/x, flags: 0x1000: no space left on device"),
-		errors.New("unshare: no space left on device"),
-	} {
-		if got := b.Examine("run", explain("run", "x", err)); got.Error() != explain("run", "x", err).Error() {
-			t.Errorf("%v: %v", err, got)
-		}
-	}
-	full := explain("run", "x", &os.PathError{Op: "write", Path: b.options.TempDir + "/x", Err: unix.ENOSPC})
-	if got := b.Examine("run", full); got.Error() == full.Error() {
-		t.Errorf("of a file: %v", got)
-	}
-	if (space{}).exhausted() {
-		t.Error("a file system without a size is full")
 	}
 }

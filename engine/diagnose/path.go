@@ -1,4 +1,4 @@
-package engine
+package diagnose
 
 import (
 	"errors"
@@ -15,16 +15,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
-// pathCause says which component of a path of the host refuses this process, for an operation that failed with err; nil if
+// Path says which component of a path of the host refuses this process, for an operation that failed with err; nil if
 // that says no more than err.
-func pathCause(name string, want uint32, err error) *cause {
+func Path(name string, want uint32, err error) *Cause {
 	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -33,12 +32,12 @@ func pathCause(name string, want uint32, err error) *cause {
 	case o == nil:
 		return nil
 	case o.Unmapped:
-		return &cause{trouble.UnmappedOwner, trouble.Facts{
+		return &Cause{trouble.UnmappedOwner, trouble.Facts{
 			"path": o.Path, "mode": fmt.Sprintf("%04o", o.Mode.Perm()), "owner": unmappedOwner(o)}}
 	case o.Dangling != "":
-		return &cause{trouble.DanglingLink, trouble.Facts{"path": o.Path, "target": o.Dangling}}
+		return &Cause{trouble.DanglingLink, trouble.Facts{"path": o.Path, "target": o.Dangling}}
 	case o.Missing && o.Path != filepath.Clean(name):
-		return &cause{trouble.MissingPath, trouble.Facts{"path": o.Path}}
+		return &Cause{trouble.MissingPath, trouble.Facts{"path": o.Path}}
 	}
 	return nil
 }
@@ -49,53 +48,6 @@ func unmappedOwner(o *reach.Obstacle) string {
 		return who + " that isn't"
 	}
 	return "a user and a group that aren't"
-}
-
-// ExplainPath returns the error of an operation on a path of the host, or of a container if onHost is false.
-func ExplainPath(op, name string, onHost bool, err error) *failure.Error {
-	if onHost {
-		if k := pathCause(name, reach.Read, err); k != nil {
-			return k.explain(op, name, err)
-		}
-	}
-	if k := unmappedID(err.Error()); k != nil {
-		return k.explain(op, name, err)
-	}
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		err = at.Err
-	}
-	return failure.New(op, name, "%w", err)
-}
-
-// cause says what keeps this process from the host's files that were to be copied.
-func (o *CopyOptions) cause(err error) *cause {
-	if o.From != nil || o.root() != "/" || o.Context != nil && o.Context.Root != "/" {
-		return nil
-	}
-	var at *fs.PathError
-	if o.Context == nil && errors.As(err, &at) && errors.Is(err, fs.ErrPermission) {
-		if k := pathCause(at.Path, reach.Read, err); k != nil {
-			return k
-		}
-	}
-	for _, s := range o.Sources {
-		if s.URL != "" {
-			continue
-		}
-		name := s.Path
-		if o.Context != nil && !path.IsAbs(name) {
-			name = path.Join("/", o.Context.Path, name)
-		}
-		want := uint32(reach.Read)
-		if before, _, wild := strings.Cut(name, "*"); wild { // what nothing matches may lie in a directory that can't be read
-			name, want = path.Dir(before+"x"), reach.Read|reach.Search
-		}
-		if k := pathCause(name, want, err); k != nil {
-			return k
-		}
-	}
-	return nil
 }
 
 // refusal matches a line that says that a file is closed or can't be written.
@@ -113,7 +65,7 @@ var named = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^
 
 // refusedPath says why a path that a line is about is closed to the command. It knows of the host's files alone: what an image
 // allows whom is the image's own affair.
-func (s *scene) refusedPath(line string) *cause {
+func (s *Scene) refusedPath(line string) *Cause {
 	m := refusal().FindStringSubmatch(line)
 	if m == nil {
 		return nil
@@ -125,7 +77,7 @@ func (s *scene) refusedPath(line string) *cause {
 		}
 		mount := s.mountAt(name)
 		switch {
-		case s.place == onThisMachine:
+		case s.Place == Machine:
 			if k := s.hostRefused(name); k != nil && m[1] == "" {
 				return k
 			}
@@ -135,8 +87,8 @@ func (s *scene) refusedPath(line string) *cause {
 			}
 		case mount == nil:
 		case m[1] != "":
-			if mount.readOnly {
-				return &cause{trouble.ReadOnlyMount, trouble.Facts{"path": name, "target": mount.target}}
+			if mount.ReadOnly {
+				return &Cause{trouble.ReadOnlyMount, trouble.Facts{"path": name, "target": mount.Target}}
 			}
 		default:
 			if k := s.stepRefused(mount, name, writing().MatchString(line)); k != nil {
@@ -149,11 +101,11 @@ func (s *scene) refusedPath(line string) *cause {
 
 // pathIn returns the path that a word of a line is; ok is false for one that is something else, as far as can be told. A name
 // alone is a path where it is quoted, or stands between colons, and something of that name is there or was to be made.
-func (s *scene) pathIn(line, word string) (name string, ok bool) {
+func (s *Scene) pathIn(line, word string) (name string, ok bool) {
 	if path.IsAbs(word) {
 		return path.Clean(word), true
 	}
-	name = path.Join("/", s.dir, word)
+	name = path.Join("/", s.Command.Dir, word)
 	if strings.Contains(word, "/") { // the command may have changed its directory
 		if _, err := s.stat(name); !absent(err) {
 			return name, true
@@ -172,37 +124,37 @@ func (s *scene) pathIn(line, word string) (name string, ok bool) {
 }
 
 // madeRefused says whom a cache, secret or socket was made for, if that isn't the step's user.
-func (s *scene) madeRefused(name string, writing bool) *cause {
-	for _, m := range s.made {
-		below := strings.HasPrefix(name, m.target+"/")
-		if name != m.target && !below || s.user.UID == 0 {
+func (s *Scene) madeRefused(name string, writing bool) *Cause {
+	for _, m := range s.Made {
+		below := strings.HasPrefix(name, m.Target+"/")
+		if name != m.Target && !below || s.User.Inside.UID == 0 {
 			continue
 		}
 		want := uint32(unix.R_OK)
 		if below {
 			want = unix.X_OK
 		}
-		if writing || m.verb == "ssh" {
+		if writing || m.Verb == "ssh" {
 			want |= unix.W_OK
 		}
-		if !allowed(m.owner, s.user, want) {
-			return &cause{trouble.MountUser, trouble.Facts{"what": m.what, "target": m.target, "mode": fmt.Sprintf("%04o", m.owner.Bits()),
-				"owner": fmt.Sprint(m.owner.UID), "user": fmt.Sprint(s.user.UID), "group": fmt.Sprint(s.user.GID), "verb": m.verb}}
+		if !allowed(m.Owner, s.User.Inside, want) {
+			return &Cause{trouble.MountUser, trouble.Facts{"what": m.What, "target": m.Target, "mode": fmt.Sprintf("%04o", m.Owner.Bits()),
+				"owner": fmt.Sprint(m.Owner.UID), "user": fmt.Sprint(s.User.Inside.UID), "group": fmt.Sprint(s.User.Inside.GID), "verb": m.Verb}}
 		}
 	}
 	return nil
 }
 
 // hostRefused says what keeps a host command, which may do what this process may, from a path.
-func (s *scene) hostRefused(name string) *cause {
-	if k := pathCause(name, reach.Read, fs.ErrPermission); k != nil && k.of == trouble.UnmappedOwner {
+func (s *Scene) hostRefused(name string) *Cause {
+	if k := Path(name, reach.Read, fs.ErrPermission); k != nil && k.Of == trouble.UnmappedOwner {
 		return k
 	}
 	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	// It was to be made.
-	if k := pathCause(path.Dir(name), reach.Write|reach.Search, fs.ErrPermission); k != nil && k.of == trouble.UnmappedOwner {
+	if k := Path(path.Dir(name), reach.Write|reach.Search, fs.ErrPermission); k != nil && k.Of == trouble.UnmappedOwner {
 		return k
 	}
 	return nil
@@ -210,9 +162,9 @@ func (s *scene) hostRefused(name string) *cause {
 
 // stepRefused says which component of a path in a mount of the host's refuses the step's user. What is above the mount's
 // source doesn't count: the step doesn't go that way.
-func (s *scene) stepRefused(m *sceneMount, name string, writing bool) *cause {
-	rest := strings.FieldsFunc(strings.TrimPrefix(name, m.target), func(r rune) bool { return r == '/' })
-	at := m.source
+func (s *Scene) stepRefused(m *Mount, name string, writing bool) *Cause {
+	rest := strings.FieldsFunc(strings.TrimPrefix(name, m.Target), func(r rune) bool { return r == '/' })
+	at := m.Source
 	for i := 0; ; i++ {
 		look := os.Lstat // a link leads elsewhere in the step than it does here
 		if i == 0 {
@@ -235,9 +187,9 @@ func (s *scene) stepRefused(m *sceneMount, name string, writing bool) *cause {
 		}
 		for _, bit := range want {
 			if k := s.stepMay(at, info, bit); k != nil {
-				k.facts["path"] = filepath.Join(m.target, strings.TrimPrefix(at, m.source))
-				if k.facts["path"] != at {
-					k.facts["mode"] += ", " + at + " on the host"
+				k.Facts["path"] = filepath.Join(m.Target, strings.TrimPrefix(at, m.Source))
+				if k.Facts["path"] != at {
+					k.Facts["mode"] += ", " + at + " on the host"
 				}
 				return k
 			}
@@ -250,13 +202,13 @@ func (s *scene) stepRefused(m *sceneMount, name string, writing bool) *cause {
 }
 
 // stepMay says why a step's user may not do to a file of the host's what bit is for, nil if he may.
-func (s *scene) stepMay(at string, info fs.FileInfo, bit uint32) *cause {
+func (s *Scene) stepMay(at string, info fs.FileInfo, bit uint32) *Cause {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil
 	}
 	file := rootfs.Info{Mode: info.Mode(), UID: int(st.Uid), GID: int(st.Gid)}
-	user := s.hostIDs(s.user)
+	user := s.User.Outside
 	if allowed(file, user, bit) {
 		return nil
 	}
@@ -267,20 +219,20 @@ func (s *scene) stepMay(at string, info fs.FileInfo, bit uint32) *cause {
 	switch {
 	case refused != nil && refused.Unmapped && refused.Path == filepath.Clean(at):
 		facts["owner"] = unmappedOwner(refused)
-		return &cause{trouble.UnmappedOwner, facts}
+		return &Cause{trouble.UnmappedOwner, facts}
 	case refused != nil:
 		return nil
-	case shared && !s.keepsGroups:
-		return &cause{trouble.LostGroup, facts}
-	case s.user.UID == 0 && s.has("CAP_DAC_OVERRIDE"):
+	case shared && !s.User.Inside.KeepGroups:
+		return &Cause{trouble.LostGroup, facts}
+	case s.User.Inside.UID == 0 && s.has("CAP_DAC_OVERRIDE"):
 		return nil // root may: it was something else
 	}
 	facts["owner"] = "you"
 	if file.UID != 0 {
 		facts["owner"] = fmt.Sprintf("user %d", file.UID)
 	}
-	facts["user"] = fmt.Sprintf("user %d", s.user.UID)
-	return &cause{trouble.StepUser, facts}
+	facts["user"] = fmt.Sprintf("user %d", s.User.Inside.UID)
+	return &Cause{trouble.StepUser, facts}
 }
 
 // allowed tells whether the permission bits let a user, who isn't root, do what bit is for.

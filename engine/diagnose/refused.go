@@ -1,4 +1,4 @@
-package engine
+package diagnose
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 // refusedCall is something that the kernel refuses a command: what programs print of it, and what has to be so besides.
 type refusedCall struct {
 	line string // a pattern; (?i) is understood
-	look func(s *scene, m, lines []string) *cause
+	look func(s *Scene, m, lines []string) *Cause
 }
 
 // What programs say of EPERM; and some say "permission denied" of it, which is EACCES by right.
@@ -28,33 +28,33 @@ const (
 
 // refusedCalls are tried in this order.
 var refusedCalls = []refusedCall{
-	{`\bmknod\b.*` + eperm, func(s *scene, _, _ []string) *cause {
+	{`\bmknod\b.*` + eperm, func(s *Scene, _, _ []string) *Cause {
 		return s.namespaced(trouble.DeviceNode, "making device nodes", "CAP_MKNOD")
 	}},
-	{`^(?:\S*/)?losetup: (?:(\S+): .*(?:no such file or directory|` + denied + `)|cannot find an unused loop device)`, (*scene).loop},
-	{`^(?:\S*/)?mount: .*(?:setup|set up) loop device(.*)`, func(s *scene, _, _ []string) *cause { return s.loop(nil, nil) }},
-	{`^(?:\S*/)?u?mount: .*` + denied, (*scene).mountRefused},
+	{`^(?:\S*/)?losetup: (?:(\S+): .*(?:no such file or directory|` + denied + `)|cannot find an unused loop device)`, (*Scene).loop},
+	{`^(?:\S*/)?mount: .*(?:setup|set up) loop device(.*)`, func(s *Scene, _, _ []string) *Cause { return s.loop(nil, nil) }},
+	{`^(?:\S*/)?u?mount: .*` + denied, (*Scene).mountRefused},
 	{`^(?:(?:\S*/)?date: (?:cannot|can't) set date: |(?:\S*/)?hwclock: .*|.*\b(?:clock_settime|settimeofday|stime|adjtimex)\b.*)` + eperm,
-		func(s *scene, _, _ []string) *cause {
+		func(s *Scene, _, _ []string) *Cause {
 			return s.namespaced(trouble.Clock, "setting the clock", "CAP_SYS_TIME")
 		}},
-	{`^(?:\S*/)?swapo(?:n|ff): .*` + eperm, func(s *scene, _, _ []string) *cause {
+	{`^(?:\S*/)?swapo(?:n|ff): .*` + eperm, func(s *Scene, _, _ []string) *Cause {
 		return s.namespaced(trouble.Swap, "swapon", "CAP_SYS_ADMIN")
 	}},
-	{`^(?:\S*/)?(?:modprobe|insmod|rmmod): .*(?:` + eperm + `|/lib/modules)`, func(s *scene, _, _ []string) *cause {
+	{`^(?:\S*/)?(?:modprobe|insmod|rmmod): .*(?:` + eperm + `|/lib/modules)`, func(s *Scene, _, _ []string) *Cause {
 		return s.namespaced(trouble.KernelModule, "loading a kernel module", "CAP_SYS_MODULE")
 	}},
-	{`^(?:\S*/)?sysctl: .*?['"]?\b([a-z]\w*(?:[./][\w-]+)+)['"]?.*(?:read-only file system|` + denied + `)`, (*scene).kernelSetting},
-	{`/proc/sys/([\w./-]+\w).*(?:read-only file system|` + denied + `)`, (*scene).kernelSetting},
-	{`permission denied|EACCES`, (*scene).lowPort},
-	{`^(?:\S*/)?ping6?: .*` + denied, (*scene).ping},
-	{`^(?:\S*/)?hostname: .*` + eperm + `|\bsethostname\b.*` + eperm, func(s *scene, _, _ []string) *cause {
+	{`^(?:\S*/)?sysctl: .*?['"]?\b([a-z]\w*(?:[./][\w-]+)+)['"]?.*(?:read-only file system|` + denied + `)`, (*Scene).kernelSetting},
+	{`/proc/sys/([\w./-]+\w).*(?:read-only file system|` + denied + `)`, (*Scene).kernelSetting},
+	{`permission denied|EACCES`, (*Scene).lowPort},
+	{`^(?:\S*/)?ping6?: .*` + denied, (*Scene).ping},
+	{`^(?:\S*/)?hostname: .*` + eperm + `|\bsethostname\b.*` + eperm, func(s *Scene, _, _ []string) *Cause {
 		return s.lacks("setting the host name", "CAP_SYS_ADMIN", "")
 	}},
-	{`\b(?:RTNETLINK answers|ioctl \S*SIOC\w+|(?:iptables|nft|ifconfig|route|tc)\b.*): .*` + denied, (*scene).netAdmin},
-	{`^(?:\S*/)?chroot: .*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("chroot(2)", "CAP_SYS_CHROOT", "") }},
-	{`\bptrace\b.*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("tracing", "CAP_SYS_PTRACE", "") }},
-	{`\b(?:chown|chgrp|ownership)\b.*` + eperm, func(s *scene, _, _ []string) *cause { return s.lacks("changing owners", "CAP_CHOWN", "") }},
+	{`\b(?:RTNETLINK answers|ioctl \S*SIOC\w+|(?:iptables|nft|ifconfig|route|tc)\b.*): .*` + denied, (*Scene).netAdmin},
+	{`^(?:\S*/)?chroot: .*` + eperm, func(s *Scene, _, _ []string) *Cause { return s.lacks("chroot(2)", "CAP_SYS_CHROOT", "") }},
+	{`\bptrace\b.*` + eperm, func(s *Scene, _, _ []string) *Cause { return s.lacks("tracing", "CAP_SYS_PTRACE", "") }},
+	{`\b(?:chown|chgrp|ownership)\b.*` + eperm, func(s *Scene, _, _ []string) *Cause { return s.lacks("changing owners", "CAP_CHOWN", "") }},
 }
 
 var refusedPatterns = sync.OnceValue(func() []*regexp.Regexp {
@@ -67,7 +67,7 @@ var refusedPatterns = sync.OnceValue(func() []*regexp.Regexp {
 
 // refused says what a line is about that the kernel refused. Of a user other than root it says nothing that root's
 // capabilities would decide.
-func (s *scene) refused(line string, lines []string) *cause {
+func (s *Scene) refused(line string, lines []string) *Cause {
 	for i, pattern := range refusedPatterns() {
 		if m := pattern.FindStringSubmatch(line); m != nil {
 			if k := refusedCalls[i].look(s, m, lines); k != nil {
@@ -79,28 +79,28 @@ func (s *scene) refused(line string, lines []string) *cause {
 }
 
 // namespaced is the cause of what no capability of a user namespace gives. Root's own steps lack the capability.
-func (s *scene) namespaced(of *trouble.Trouble, what, capability string) *cause {
-	if s.userNS {
-		return &cause{of, nil}
+func (s *Scene) namespaced(of *trouble.Trouble, what, capability string) *Cause {
+	if s.UserNS {
+		return &Cause{of, nil}
 	}
 	return s.lacks(what, capability, "")
 }
 
 // lacks is the cause that root of a step wasn't given a capability that would do; nil if it was, and for others, for whom a
 // capability does nothing.
-func (s *scene) lacks(what, capability, more string) *cause {
-	if s.user.UID != 0 || s.has(capability) {
+func (s *Scene) lacks(what, capability, more string) *Cause {
+	if s.User.Inside.UID != 0 || s.has(capability) {
 		return nil
 	}
-	return &cause{trouble.Capability, trouble.Facts{"what": what, "capability": capability,
+	return &Cause{trouble.Capability, trouble.Facts{"what": what, "capability": capability,
 		"name": strings.ToLower(strings.TrimPrefix(capability, "CAP_")), "more": more}}
 }
 
-func (s *scene) loop(m, _ []string) *cause {
-	if !s.userNS || s.files == nil {
+func (s *Scene) loop(m, _ []string) *Cause {
+	if !s.UserNS || s.Files == nil {
 		return nil
 	}
-	for _, device := range s.devices {
+	for _, device := range s.Devices {
 		if strings.HasPrefix(device, "/dev/loop") {
 			return nil
 		}
@@ -113,21 +113,21 @@ func (s *scene) loop(m, _ []string) *cause {
 			}
 		}
 	}
-	return &cause{trouble.LoopDevice, nil}
+	return &Cause{trouble.LoopDevice, nil}
 }
 
 // nodev are the file systems that a user namespace may mount, as far as the kernel goes.
 var nodev = []string{"tmpfs", "ramfs", "proc", "sysfs", "devpts", "mqueue", "overlay", "fuse", "cgroup", "cgroup2", "bind", "--bind", "--rbind"}
 
-func (s *scene) mountRefused(_, _ []string) *cause {
+func (s *Scene) mountRefused(_, _ []string) *Cause {
 	if k := s.lacks("mounting", "CAP_SYS_ADMIN", "; or show the step what it needs, without: mount = [bind(…), tmpfs(…), cache(…)]"); k != nil {
 		return k
 	}
-	if !s.userNS || s.user.UID != 0 {
+	if !s.UserNS || s.User.Inside.UID != 0 {
 		return nil
 	}
 	device := false
-	for _, word := range s.words {
+	for _, word := range s.Command.Words {
 		for _, kind := range nodev {
 			if word == kind || word == "-t"+kind {
 				return nil
@@ -138,15 +138,15 @@ func (s *scene) mountRefused(_, _ []string) *cause {
 	if !device {
 		return nil
 	}
-	return &cause{trouble.DeviceMount, nil}
+	return &Cause{trouble.DeviceMount, nil}
 }
 
-func (s *scene) kernelSetting(m, _ []string) *cause {
+func (s *Scene) kernelSetting(m, _ []string) *Cause {
 	name := strings.ReplaceAll(m[1], ".", "/")
-	if _, err := os.Stat("/proc/sys/" + name); err != nil || s.place == onThisMachine {
+	if _, err := os.Stat("/proc/sys/" + name); err != nil || s.Place == Machine {
 		return nil
 	}
-	return &cause{trouble.KernelSetting, trouble.Facts{"setting": strings.ReplaceAll(name, "/", ".")}}
+	return &Cause{trouble.KernelSetting, trouble.Facts{"setting": strings.ReplaceAll(name, "/", ".")}}
 }
 
 // These find that a port was to be listened at, and which. noPort are the times and places that some programs print; of Python's error
@@ -162,8 +162,8 @@ var (
 )
 
 // lowPort looks for a port that only the machine's root may listen at, in the line, else in the command.
-func (s *scene) lowPort(_, lines []string) *cause {
-	if s.network != networkHost || !s.userNS {
+func (s *Scene) lowPort(_, lines []string) *Cause {
+	if !s.HostNetwork || !s.UserNS {
 		return nil
 	}
 	words := setting("net/ipv4/ip_unprivileged_port_start")
@@ -184,8 +184,8 @@ func (s *scene) lowPort(_, lines []string) *cause {
 	if about == "" || strings.Contains(about, "/") && !strings.Contains(about, ":") { // a socket with a name
 		return nil
 	}
-	for i, text := range append([]string{about}, s.words...) {
-		after := i > 1 && slices.Contains(portFlags, s.words[i-2])
+	for i, text := range append([]string{about}, s.Command.Words...) {
+		after := i > 1 && slices.Contains(portFlags, s.Command.Words[i-2])
 		if i > 0 && !after && !strings.ContainsAny(text, ":=") && !strings.HasPrefix(text, "-p") {
 			continue // a number that is something else
 		}
@@ -194,7 +194,7 @@ func (s *scene) lowPort(_, lines []string) *cause {
 			continue
 		}
 		if port, err := strconv.Atoi(m[1]); err == nil && port > 0 && port < start {
-			return &cause{trouble.LowPort, trouble.Facts{"port": fmt.Sprint(port), "start": fmt.Sprint(start)}}
+			return &Cause{trouble.LowPort, trouble.Facts{"port": fmt.Sprint(port), "start": fmt.Sprint(start)}}
 		}
 	}
 	return nil
@@ -203,11 +203,11 @@ func (s *scene) lowPort(_, lines []string) *cause {
 // portFlags are the options by which commands are told a port, in the word behind.
 var portFlags = []string{"-p", "-P", "-l", "-b", "--port", "--listen", "--bind", "http.server"}
 
-func (s *scene) ping(_, _ []string) *cause {
-	if s.network != networkHost {
+func (s *Scene) ping(_, _ []string) *Cause {
+	if !s.HostNetwork {
 		return s.lacks("ping", "CAP_NET_RAW", "")
 	}
-	if !s.userNS || s.user.GID != 0 {
+	if !s.UserNS || s.User.Inside.GID != 0 {
 		return nil
 	}
 	// Which groups may, the kernel tells in numbers of another user namespace. This process is in the group of the step's root.
@@ -218,12 +218,12 @@ func (s *scene) ping(_, _ []string) *cause {
 	if err != unix.EACCES {
 		return nil
 	}
-	return &cause{trouble.Ping, nil}
+	return &Cause{trouble.Ping, nil}
 }
 
-func (s *scene) netAdmin(_, _ []string) *cause {
+func (s *Scene) netAdmin(_, _ []string) *Cause {
 	more := ""
-	if s.network == networkHost && s.userNS {
+	if s.HostNetwork && s.UserNS {
 		more = `, and a network of the step's own (network = "none" or "private"): it doesn't count in the host's`
 	}
 	return s.lacks("changing the network", "CAP_NET_ADMIN", more)

@@ -1,4 +1,4 @@
-package engine
+package diagnose
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 )
 
@@ -20,7 +21,7 @@ var errHidden = errors.New("it was shown to the step alone")
 // seen is a file as a command saw it, links followed. Close it.
 type seen struct {
 	name   string // of the command's tree, without links
-	mount  *sceneMount
+	mount  *Mount
 	files  *rootfs.FS // the tree that it is in, and
 	inside string     // its name there, without links
 	own    bool       // files is for this one
@@ -37,7 +38,7 @@ const mostLinks = 40
 
 // see follows a name as the command did: from the tree into mounts and back, and never to where a link leads on the host. It fails
 // with errHidden where what a mount showed can't be looked at.
-func (s *scene) see(name string) (*seen, error) {
+func (s *Scene) see(name string) (*seen, error) {
 	at, rest, links := "/", components(name), 0
 	f, err := s.open(at)
 	for err == nil && len(rest) > 0 {
@@ -83,16 +84,16 @@ func (s *scene) see(name string) (*seen, error) {
 }
 
 // open returns a file of the command's tree by a name without links.
-func (s *scene) open(name string) (*seen, error) {
+func (s *Scene) open(name string) (*seen, error) {
 	m := s.mountAt(name)
 	switch {
-	case m == nil && s.files == nil, m != nil && m.hidden():
+	case m == nil && s.Files == nil, m != nil && m.hidden():
 		return nil, errHidden
 	case m == nil:
-		return &seen{name: name, files: s.files, inside: name}, nil
+		return &seen{name: name, files: s.Files, inside: name}, nil
 	}
 	// The user has named the source, and what he named was shown, links followed.
-	source, err := filepath.EvalSymlinks(m.source)
+	source, err := filepath.EvalSymlinks(m.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +109,11 @@ func (s *scene) open(name string) (*seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &seen{name: name, mount: m, files: files, inside: path.Join(base, strings.TrimPrefix(name, m.target)), own: true}, nil
+	return &seen{name: name, mount: m, files: files, inside: path.Join(base, strings.TrimPrefix(name, m.Target)), own: true}, nil
 }
 
 // stat describes a file that the command saw.
-func (s *scene) stat(name string) (rootfs.Info, error) {
+func (s *Scene) stat(name string) (rootfs.Info, error) {
 	f, err := s.see(name)
 	if err != nil {
 		return rootfs.Info{}, err
@@ -125,23 +126,18 @@ func (s *scene) stat(name string) (rootfs.Info, error) {
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
 // mountAt returns the mount that a step's file is in, the innermost one, or nil.
-func (s *scene) mountAt(name string) (found *sceneMount) {
-	for i, m := range s.mounts {
-		if within(m.target, name) && (found == nil || len(m.target) >= len(found.target)) {
-			found = &s.mounts[i]
+func (s *Scene) mountAt(name string) (found *Mount) {
+	for i, m := range s.Mounts {
+		if reach.Within(m.Target, name) && (found == nil || len(m.Target) >= len(found.Target)) {
+			found = &s.Mounts[i]
 		}
 	}
 	return found
 }
 
 // mountsBelow tells whether something is mounted below a place.
-func (s *scene) mountsBelow(name string) bool {
-	return slices.ContainsFunc(s.mounts, func(m sceneMount) bool { return m.target != name && within(name, m.target) })
-}
-
-// within tells whether a file is dir, or below it.
-func within(dir, file string) bool {
-	return file == dir || strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/")
+func (s *Scene) mountsBelow(name string) bool {
+	return slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Target != name && reach.Within(name, m.Target) })
 }
 
 // components are the parts of a name, those out of "." left out.

@@ -1,4 +1,4 @@
-package engine
+package diagnose
 
 import (
 	"encoding/binary"
@@ -102,7 +102,7 @@ func (f elfFile) architecture() string {
 var related = map[string]string{"386": "amd64", "arm": "arm64"}
 
 // elf says what keeps an ELF file from being executed here.
-func (s *scene) elf(file string, r io.ReaderAt, errno syscall.Errno) *cause {
+func (s *Scene) elf(file string, r io.ReaderAt, errno syscall.Errno) *Cause {
 	f, ok := readELF(r)
 	if !ok {
 		return nil
@@ -118,7 +118,7 @@ func (s *scene) elf(file string, r io.ReaderAt, errno syscall.Errno) *cause {
 			}
 			emulator = "and the emulator that is registered for it (" + binfmts + ") can't be found from there: it takes the flag F"
 		}
-		return &cause{trouble.ForeignProgram, trouble.Facts{
+		return &Cause{trouble.ForeignProgram, trouble.Facts{
 			"command": file, "architecture": arch, "machine": runtime.GOARCH, "emulator": emulator}}
 	}
 	if f.loader == "" || errno == unix.ENOEXEC || !path.IsAbs(f.loader) {
@@ -134,7 +134,7 @@ func (s *scene) elf(file string, r io.ReaderAt, errno syscall.Errno) *cause {
 	case strings.Contains(f.loader, "ld-linux"), strings.HasPrefix(path.Base(f.loader), "ld64.so"):
 		library = " (glibc, as Debian and Fedora have it)"
 	}
-	return &cause{trouble.NoLoader, trouble.Facts{"command": file, "place": s.place, "loader": f.loader, "library": library}}
+	return &Cause{trouble.NoLoader, trouble.Facts{"command": file, "place": s.Place, "loader": f.loader, "library": library}}
 }
 
 // binfmts is where the kernel lists what executes programs that it can't execute itself.

@@ -1,7 +1,8 @@
-package engine
+package diagnose
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"path"
@@ -18,11 +19,11 @@ import (
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
-// notRun says why argv could not be executed, nil if the files don't tell.
-func (s *scene) notRun(argv []string, errno syscall.Errno) *cause {
+// NotRun says why argv could not be executed, nil if the files don't tell.
+func (s *Scene) NotRun(argv []string, errno syscall.Errno) *Cause {
 	k := s.program(argv[0], errno)
-	if k != nil && k.of == trouble.NoCommand && s.shell {
-		return &cause{trouble.NoShell, trouble.Facts{"shell": argv[0]}}
+	if k != nil && k.Of == trouble.NoCommand && s.Command.Shell {
+		return &Cause{trouble.NoShell, trouble.Facts{"shell": argv[0]}}
 	}
 	return k
 }
@@ -39,8 +40,8 @@ var programLine = sync.OnceValue(func() *regexp.Regexp {
 var elfLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(/\S+): (?:line )?\d+: `) })
 
 // namesProgram says why a program can't be executed that a line is about.
-func (s *scene) namesProgram(code int, line string) *cause {
-	if s.files == nil {
+func (s *Scene) namesProgram(code int, line string) *Cause {
+	if s.Files == nil {
 		return nil
 	}
 	if m := programLine().FindStringSubmatch(line); m != nil && (code == 126 || code == 127 || m[1] != "") {
@@ -48,26 +49,26 @@ func (s *scene) namesProgram(code int, line string) *cause {
 		if strings.HasSuffix(line, "exec format error") {
 			errno = unix.ENOEXEC
 		}
-		name := firstOf(m[1], m[2])
+		name := cmp.Or(m[1], m[2])
 		if strings.Contains(name, "/") && !path.IsAbs(name) {
-			if _, err := s.stat(path.Join("/", s.dir, name)); err != nil {
+			if _, err := s.stat(path.Join("/", s.Command.Dir, name)); err != nil {
 				return nil // the command may have changed its directory
 			}
 		}
 		k := s.program(name, errno)
-		if k != nil && (k.of == trouble.NoCommand || k.of == trouble.NoHostCommand) {
+		if k != nil && (k.Of == trouble.NoCommand || k.Of == trouble.NoHostCommand) {
 			// Perhaps env(1) says so, and a script named the command.
-			if len(s.words) == 0 {
+			if len(s.Command.Words) == 0 {
 				return k
 			}
-			if by := s.program(s.words[0], 0); by != nil && by.facts["interpreter"] == name {
+			if by := s.program(s.Command.Words[0], 0); by != nil && by.Facts["interpreter"] == name {
 				return by
 			}
 		}
 		return k
 	}
 	if m := elfLine().FindStringSubmatch(line); m != nil {
-		if k := s.program(m[1], 0); k != nil && k.of == trouble.ForeignProgram {
+		if k := s.program(m[1], 0); k != nil && k.Of == trouble.ForeignProgram {
 			return k
 		}
 	}
@@ -75,13 +76,13 @@ func (s *scene) namesProgram(code int, line string) *cause {
 }
 
 // program says why a program can't be executed, nil if nothing keeps it. errno is what the kernel said, 0 if that isn't known.
-func (s *scene) program(name string, errno syscall.Errno) *cause {
+func (s *Scene) program(name string, errno syscall.Errno) *Cause {
 	file, info, err := s.find(name)
 	if err != nil {
 		return nil
 	}
-	facts := trouble.Facts{"command": name, "place": s.place, "where": "in the container", "path": "", "missing": fmt.Sprintf("file %q", name)}
-	if s.place == onThisMachine {
+	facts := trouble.Facts{"command": name, "place": s.Place, "where": "in the container", "path": "", "missing": fmt.Sprintf("file %q", name)}
+	if s.Place == Machine {
 		facts["where"] = "on this machine"
 	}
 	switch {
@@ -90,50 +91,50 @@ func (s *scene) program(name string, errno syscall.Errno) *cause {
 			facts["path"] = fmt.Sprintf(" (PATH is %q)", s.searchPath())
 			facts["missing"] = fmt.Sprintf("command %q in PATH", name)
 		}
-		if s.place != onThisMachine {
-			return &cause{trouble.NoCommand, facts}
+		if s.Place != Machine {
+			return &Cause{trouble.NoCommand, facts}
 		}
-		if k := s.hostRefused(path.Join("/", s.dir, name)); k != nil && !path.IsAbs(name) && facts["path"] == "" {
+		if k := s.hostRefused(path.Join("/", s.Command.Dir, name)); k != nil && !path.IsAbs(name) && facts["path"] == "" {
 			return k
 		} else if k := s.hostRefused(name); k != nil && path.IsAbs(name) {
 			return k
 		}
-		return &cause{trouble.NoHostCommand, facts}
+		return &Cause{trouble.NoHostCommand, facts}
 	case info.Mode.IsDir():
 		facts["detail"] = "it is a directory"
-		return &cause{trouble.NoProgram, facts}
+		return &Cause{trouble.NoProgram, facts}
 	case info.Mode&0o111 == 0:
 		facts["detail"] = fmt.Sprintf("the mode of %s is %04o", file, info.Bits())
-		return &cause{trouble.NotExecutable, facts}
+		return &Cause{trouble.NotExecutable, facts}
 	}
 	if k := s.closed(name, file); k != nil {
 		return k
 	}
 	if at := s.noExec(file); at != "" {
 		facts["path"] = at
-		return &cause{trouble.NoExecMount, facts}
+		return &Cause{trouble.NoExecMount, facts}
 	}
 	return s.content(file, errno, 0)
 }
 
 // find returns where a program is, one that may be executed rather than another; "" if it is nowhere, and an error if that
 // can't be told.
-func (s *scene) find(name string) (file string, info rootfs.Info, err error) {
-	candidates := []string{path.Join("/", s.dir, name)}
+func (s *Scene) find(name string) (file string, info rootfs.Info, err error) {
+	candidates := []string{path.Join("/", s.Command.Dir, name)}
 	if path.IsAbs(name) {
 		candidates[0] = path.Clean(name)
 	} else if !strings.Contains(name, "/") {
 		candidates = nil
 		for _, dir := range filepath.SplitList(s.searchPath()) {
 			if !path.IsAbs(dir) {
-				dir = path.Join("/", s.dir, dir)
+				dir = path.Join("/", s.Command.Dir, dir)
 			}
 			candidates = append(candidates, path.Join(dir, name))
 		}
 	}
 	for _, candidate := range candidates {
 		at, err := s.stat(candidate)
-		if err != nil && !absent(err) && s.place != onThisMachine {
+		if err != nil && !absent(err) && s.Place != Machine {
 			return "", rootfs.Info{}, err
 		}
 		if err != nil || at.Mode.IsDir() && len(candidates) > 1 {
@@ -149,16 +150,18 @@ func (s *scene) find(name string) (file string, info rootfs.Info, err error) {
 	return file, info, nil
 }
 
-func (s *scene) searchPath() string {
-	if at := value(s.env, "PATH"); at != nil {
-		return strings.TrimPrefix(*at, "PATH=")
+func (s *Scene) searchPath() string {
+	for _, variable := range s.Command.Env {
+		if dirs, ok := strings.CutPrefix(variable, "PATH="); ok {
+			return dirs
+		}
 	}
 	return ""
 }
 
 // closed says which directory keeps the command's user from a program. Root may pass everywhere.
-func (s *scene) closed(name, file string) *cause {
-	if s.user.UID == 0 {
+func (s *Scene) closed(name, file string) *Cause {
+	if s.User.Inside.UID == 0 {
 		return nil
 	}
 	f, err := s.see(file)
@@ -169,15 +172,15 @@ func (s *scene) closed(name, file string) *cause {
 	if f.mount != nil {
 		return nil
 	}
-	user := s.hostIDs(s.user)
+	user := s.User.Outside
 	for dir := path.Dir(f.name); ; dir = path.Dir(dir) {
 		info, err := f.files.Stat(dir)
 		if err != nil {
 			return nil
 		}
 		if !allowed(info, user, unix.X_OK) {
-			return &cause{trouble.ClosedDirectory, trouble.Facts{"command": name, "path": dir, "mode": fmt.Sprintf("%04o", info.Bits()),
-				"owner": fmt.Sprintf("%d:%d", info.UID, info.GID), "user": fmt.Sprint(s.user.UID)}}
+			return &Cause{trouble.ClosedDirectory, trouble.Facts{"command": name, "path": dir, "mode": fmt.Sprintf("%04o", info.Bits()),
+				"owner": fmt.Sprintf("%d:%d", info.UID, info.GID), "user": fmt.Sprint(s.User.Inside.UID)}}
 		}
 		if dir == "/" {
 			return nil
@@ -186,7 +189,7 @@ func (s *scene) closed(name, file string) *cause {
 }
 
 // noExec returns where the mount is that a file can't be executed for, or "".
-func (s *scene) noExec(file string) string {
+func (s *Scene) noExec(file string) string {
 	f, err := s.see(file)
 	if err != nil {
 		return ""
@@ -194,11 +197,11 @@ func (s *scene) noExec(file string) string {
 	defer f.close()
 	shown := file
 	if f.mount != nil {
-		shown = f.mount.target
-		if f.mount.noExec {
+		shown = f.mount.Target
+		if f.mount.NoExec {
 			return shown
 		}
-	} else if s.place != onThisMachine {
+	} else if s.Place != Machine {
 		return ""
 	}
 	handle, err := f.files.Handle(f.inside)
@@ -220,7 +223,7 @@ const (
 )
 
 // content says what a program lacks that can be found and may be executed.
-func (s *scene) content(file string, errno syscall.Errno, depth int) *cause {
+func (s *Scene) content(file string, errno syscall.Errno, depth int) *Cause {
 	at, err := s.see(file)
 	if err != nil {
 		return nil
@@ -244,9 +247,9 @@ func (s *scene) content(file string, errno syscall.Errno, depth int) *cause {
 	case errno != unix.ENOEXEC:
 		return nil
 	case n == 0:
-		return &cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": "it is empty"}}
+		return &Cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": "it is empty"}}
 	}
-	return &cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": `it begins with neither "#!" nor the mark of an ELF file`}}
+	return &Cause{trouble.NoProgram, trouble.Facts{"command": file, "detail": `it begins with neither "#!" nor the mark of an ELF file`}}
 }
 
 // envPlain tells whether a word in front of env(1)'s command is a variable, or an option without an argument of its own.
@@ -256,7 +259,7 @@ func envPlain(word string) bool {
 }
 
 // script says what keeps a script from its interpreter.
-func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int) *cause {
+func (s *Scene) script(file string, head []byte, errno syscall.Errno, depth int) *Cause {
 	line, _, _ := strings.Cut(string(head[len("#!"):]), "\n")
 	words := strings.Fields(line)
 	if len(words) == 0 || depth == mostInterpreted {
@@ -264,7 +267,7 @@ func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int)
 	}
 	interpreter := words[0]
 	there := func(name string) bool { at, _, err := s.find(name); return at != "" || err != nil }
-	facts := trouble.Facts{"command": file, "place": s.place, "interpreter": interpreter}
+	facts := trouble.Facts{"command": file, "place": s.Place, "interpreter": interpreter}
 	windows := strings.HasSuffix(line, "\r")
 	if !path.IsAbs(interpreter) {
 		return nil
@@ -279,9 +282,9 @@ func (s *scene) script(file string, head []byte, errno syscall.Errno, depth int)
 	}
 	switch {
 	case windows && len(words) == 1+slices.Index(words, interpreter) && !there(interpreter+"\r"):
-		return &cause{trouble.CarriageReturn, facts}
+		return &Cause{trouble.CarriageReturn, facts}
 	case !there(interpreter):
-		return &cause{trouble.NoInterpreter, facts}
+		return &Cause{trouble.NoInterpreter, facts}
 	}
 	at, _, err := s.find(interpreter)
 	if err != nil {
