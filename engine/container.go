@@ -1,23 +1,15 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strconv"
-	"strings"
 
 	"go.podman.io/buildah"
 	"go.podman.io/buildah/copier"
-	"go.podman.io/buildah/define"
-	"go.podman.io/common/pkg/config"
-	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reach"
-	"github.com/rlbuild/rlbuild/engine/reference"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
@@ -62,159 +54,6 @@ func (c *Container) Image() string {
 
 // ImageID returns the ID of that image, "" for scratch.
 func (c *Container) ImageID() string { return c.builder.FromImageID }
-
-// FromOptions say what a working container is made of.
-type FromOptions struct {
-	Image          string // a name, an ID, a transport's name, or "scratch"
-	Name           string // of the container; "" makes one up from the image's
-	Pull           string // "missing" (also ""), "always", "newer" or "never", or another of buildah's words for them
-	Platform       Platform
-	Format         string   // "oci" (also "") or "docker": the format that the configuration is meant for
-	DecryptionKeys []string // of an encrypted image: "FILE[:PASSWORD]" or "provider:NAME"
-	Keep           bool     // survives the run
-	Access         Access
-	Steps          StepDefaults
-	Volumes        []string // for all steps, as ParseVolume takes them
-	Users          UserOptions
-}
-
-// Scratch is the name of the image that has nothing in it.
-const Scratch = buildah.BaseImageFakeName
-
-// From makes a working container.
-func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
-	format, err := manifestType(o.Format)
-	if err != nil {
-		return nil, err
-	}
-	image, system, err := b.source(o.Image, o.Access, o.Platform)
-	if err != nil {
-		return nil, err
-	}
-	policy, err := pullPolicy(o.Pull)
-	if err != nil {
-		return nil, err
-	}
-	decryption, err := decryption(o.DecryptionKeys)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := config.Default()
-	if err != nil {
-		return nil, explain("reading", "containers.conf", err)
-	}
-	volumes, err := b.volumeTexts(o.Volumes)
-	if err != nil {
-		return nil, err
-	}
-	options := buildah.BuilderOptions{
-		FromImage:        image,
-		Container:        o.Name,
-		PullPolicy:       policy,
-		SystemContext:    system,
-		NetworkInterface: b.network(),
-		Format:           format,
-		OciDecryptConfig: decryption,
-		MaxPullRetries:   o.Access.retries(),
-		PullRetryDelay:   o.Access.retryDelay(),
-		Logger:           b.options.Logger,
-	}
-	if err := b.setDefaults(&options, conf, &o.Steps); err != nil {
-		return nil, err
-	}
-	options.CommonBuildOpts.Volumes = volumes
-	users, ids, err := o.Users.namespace()
-	if err != nil {
-		return nil, err
-	}
-	options.NamespaceOptions.AddOrReplace(users...)
-	options.IDMappingOptions, options.GroupAdd = ids, o.Users.GroupAdd
-	b.step("from_ " + o.Image)
-	heard := b.sayRetries("from_ " + o.Image)
-	keep, s := o.Keep || b.options.Keep, b.options.Store
-	if keep {
-		s = s.ForKeeps()
-	}
-	builder, err := stopping(ctx, b, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, options) })
-	heard()
-	if err != nil {
-		if errors.Is(err, storage.ErrDuplicateName) {
-			return nil, failure.New("from_", o.Image, "a container named %q is already there", o.Name).
-				WithHint("choose another name, or remove that one: remove(%q)", o.Name)
-		}
-		return nil, explain("from_", o.Image, err)
-	}
-	c := &Container{run: b, builder: builder, id: builder.ContainerID, name: builder.Container, keep: keep,
-		defaults: o.Steps}
-	b.mu.Lock()
-	b.containers = append(b.containers, c)
-	b.mu.Unlock()
-	if err := b.options.Store.Refuse("from_", o.Image, c.id); err != nil {
-		return nil, errors.Join(err, c.delete())
-	}
-	if err := c.runTriggers(ctx); err != nil {
-		return nil, errors.Join(err, c.delete())
-	}
-	if keep {
-		if err := s.Kept(c.id); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-// source returns the library's name of an image to read, "scratch" included, and the context to read it with.
-func (b *Builder) source(image string, a Access, p Platform) (string, *types.SystemContext, error) {
-	var system *types.SystemContext
-	if image == Scratch {
-		var err error
-		if system, err = b.systemWith(a); err != nil {
-			return "", nil, err
-		}
-	} else {
-		name, err := b.parse(image)
-		if err != nil {
-			return "", nil, err
-		}
-		image = name.String()
-		if system, err = b.systemFor(name, a); err != nil {
-			return "", nil, err
-		}
-	}
-	system, err := p.in(system)
-	return image, system, err
-}
-
-// parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.
-func (b *Builder) parse(text string) (reference.Name, error) {
-	name, err := reference.Parse(text)
-	if err != nil {
-		_, rest, _ := strings.Cut(text, ":")
-		at, _, _ := strings.Cut(rest, ":")
-		if !filepath.IsAbs(at) {
-			at = filepath.Join(b.options.Dir, at)
-		}
-		if k := pathCause(at, reach.Read, err); k != nil {
-			return name, k.explain("image name", strconv.Quote(failure.Redact(text)), err)
-		}
-	}
-	return name.In(b.options.Dir), err
-}
-
-// pullPolicy returns the policy of that name, by buildah's reckoning of what the names are.
-func pullPolicy(name string) (define.PullPolicy, error) {
-	switch strings.ToLower(name) {
-	case "", "missing", "ifmissing", "notpresent":
-		return define.PullIfMissing, nil
-	case "always", "true":
-		return define.PullAlways, nil
-	case "newer", "ifnewer":
-		return define.PullIfNewer, nil
-	case "never", "false":
-		return define.PullNever, nil
-	}
-	return 0, failure.New("pull policy", fmt.Sprintf("%q", name), "is none of missing, always, newer, never")
-}
 
 // Mount mounts the container's root file system, if it isn't yet, and returns the path, which stays the same for the
 // whole run.

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.podman.io/common/libimage"
@@ -14,6 +16,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
@@ -217,4 +220,20 @@ func (i *Image) label() string {
 		return i.Names[0]
 	}
 	return fmt.Sprintf("%.12s", i.ID)
+}
+
+// parse parses an image name and makes the path of an archive or layout absolute, from the run's directory.
+func (b *Builder) parse(text string) (reference.Name, error) {
+	name, err := reference.Parse(text)
+	if err != nil {
+		_, rest, _ := strings.Cut(text, ":")
+		at, _, _ := strings.Cut(rest, ":")
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(b.options.Dir, at)
+		}
+		if k := pathCause(at, reach.Read, err); k != nil {
+			return name, k.explain("image name", strconv.Quote(failure.Redact(text)), err)
+		}
+	}
+	return name.In(b.options.Dir), err
 }

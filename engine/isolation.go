@@ -170,3 +170,9 @@ func (b *Builder) prefersSandbox() bool {
 	}
 	return b.options.Runtime == "" && unshare.IsRootless()
 }
+
+// sandboxRefused is the error of a user's wish for the sandbox where it can't be.
+func sandboxRefused(err error) error {
+	return failure.New("isolation", sandboxKind, "doesn't work here: %w", err).WithKind(failure.Machine).
+		WithHint("leave the choice to rlbuild, or run steps with --isolation oci or chroot.")
+}

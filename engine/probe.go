@@ -6,21 +6,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-tools/generate"
+	"github.com/opencontainers/selinux/go-selinux"
 	"go.podman.io/common/libnetwork/pasta"
 	nettypes "go.podman.io/common/libnetwork/types"
 	"go.podman.io/common/pkg/config"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
 // probeTime bounds one trial of a runtime or network helper.
@@ -186,4 +191,70 @@ func firstLine(err error) error {
 		head = strings.TrimSuffix(head, ":") + ": " + next
 	}
 	return errors.New(head)
+}
+
+// trySandbox finds out whether the executor works here, by a step that does everything but execute. The network is
+// connected meanwhile: compiling the system call filter takes about as long.
+func (b *Builder) trySandbox() (chosen *Isolation, err error) {
+	conf, err := config.Default()
+	if err != nil {
+		return nil, fmt.Errorf("reading containers.conf: %w", err)
+	}
+	if err := beyondSandbox(conf); err != nil {
+		return nil, err
+	}
+	capabilities, err := conf.Capabilities("", nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading the default capabilities: %w", err)
+	}
+	chosen = &Isolation{Kind: sandboxKind, Network: "host", stage: filepath.Join(b.options.TempDir, "stage")}
+	if conf.NetNS() != "host" {
+		var connecting sync.WaitGroup
+		connecting.Go(func() {
+			if _, err := b.connect(); err != nil {
+				chosen.Shared = err.Error()
+				return
+			}
+			chosen.Network = "private"
+		})
+		defer connecting.Wait()
+	}
+	profile := defaultSeccomp(conf)
+	if profile == unconfined {
+		profile = ""
+	}
+	filter, err := b.filterFor(profile, capabilities)
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(b.options.TempDir, "probe-root")
+	for _, dir := range []string{root, chosen.stage} {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("making a directory to try it in: %w", err)
+		}
+	}
+	return chosen, sandbox.Try(root, chosen.stage, sandbox.Step{
+		Capabilities: capabilities, Filter: filter, Hostname: "probe", Network: sandbox.Namespace{Host: true},
+		Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
+	})
+}
+
+// beyondSandbox says what containers.conf or the machine wants of steps that only the library's ways of running them
+// can do, or nil.
+func beyondSandbox(conf *config.Config) error {
+	if selinux.GetEnabled() {
+		return errors.New("SELinux is enabled, and only an OCI runtime gives steps its labels")
+	}
+	for name, mode := range map[string]string{"ipcns": conf.IPCNS(), "pidns": conf.PidNS(), "utsns": conf.UTSNS()} {
+		if mode == "host" {
+			return fmt.Errorf("containers.conf asks for %s = %q", name, mode)
+		}
+	}
+	if mode := conf.Containers.UserNS; mode != "" && mode != "host" {
+		return fmt.Errorf("containers.conf asks for userns = %q", mode)
+	}
+	if conf.Containers.ContainerNameAsHostName {
+		return errors.New("containers.conf asks for container_name_as_hostname")
+	}
+	return nil
 }

@@ -2,24 +2,22 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
-	"go.podman.io/buildah/define"
-	"go.podman.io/buildah/util"
+	"go.podman.io/buildah/copier"
 	"go.podman.io/common/pkg/config"
 	"go.podman.io/common/pkg/subscriptions"
+	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/pkg/unshare"
 
-	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
@@ -223,49 +221,6 @@ func (b *Builder) filterFor(file string, capabilities []string) (*sandbox.Filter
 	return filter, nil
 }
 
-// stepEnvironment is the library's (configureEnvironment), with the HOME that an OCI runtime adds.
-func (c *Container) stepEnvironment(more []string, hostname, home string) []string {
-	path := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	var env []string
-	for _, variable := range util.MergeEnv(util.MergeEnv(append(c.proxies(), path...), c.builder.Env()), more) {
-		if strings.Contains(variable, "=") {
-			env = append(env, variable)
-		}
-	}
-	if value(env, "HOSTNAME") == nil {
-		env = append(env, "HOSTNAME="+hostname)
-	}
-	if at := value(env, "HOME"); at == nil {
-		env = append(env, "HOME="+home)
-	} else if *at == "HOME=" {
-		*at += home
-	}
-	return env
-}
-
-// proxies are the variables that tell of proxies, of rlbuild's own environment.
-func (c *Container) proxies() (env []string) {
-	if !c.builder.CommonBuildOpts.HTTPProxy {
-		return nil
-	}
-	for _, name := range config.ProxyEnv {
-		if at := value(c.run.options.Env, name); at != nil {
-			env = append(env, *at)
-		}
-	}
-	return env
-}
-
-// value returns where a variable is set, or nil.
-func value(env []string, name string) *string {
-	for i := range env {
-		if strings.HasPrefix(env[i], name+"=") {
-			return &env[i]
-		}
-	}
-	return nil
-}
-
 // subscriptions are what the distribution wants in every container (containers-mounts.conf(5)).
 func (c *Container) subscriptions() (binds []sandbox.Bind, err error) {
 	dir, err := c.run.options.Store.ContainerDirectory(c.id)
@@ -277,28 +232,6 @@ func (c *Container) subscriptions() (binds []sandbox.Bind, err error) {
 		binds = append(binds, sandbox.Bind{Source: m.Source, Target: m.Destination, ReadOnly: slices.Contains(m.Options, "ro")})
 	}
 	return binds, nil
-}
-
-// lookPath finds a command that is given by its name alone in the container's PATH. It returns nil if there is none.
-func lookPath(files *rootfs.FS, argv, env []string, dir string) []string {
-	if strings.Contains(argv[0], "/") {
-		return argv
-	}
-	list := ""
-	if at := value(env, "PATH"); at != nil {
-		list = strings.TrimPrefix(*at, "PATH=")
-	}
-	for _, entry := range filepath.SplitList(list) {
-		if !path.IsAbs(entry) {
-			entry = path.Join(dir, entry)
-		}
-		candidate := path.Join(entry, argv[0])
-		info, err := files.Stat(candidate)
-		if err == nil && info.Mode.Type() == 0 && info.Mode&0o111 != 0 {
-			return append([]string{candidate}, argv[1:]...)
-		}
-	}
-	return nil
 }
 
 // statusOf returns a command's exit status, 128+n when signal n ended it.
@@ -318,68 +251,34 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// trySandbox finds out whether the executor works here, by a step that does everything but execute. The network is
-// connected meanwhile: compiling the system call filter takes about as long.
-func (b *Builder) trySandbox() (chosen *Isolation, err error) {
-	conf, err := config.Default()
-	if err != nil {
-		return nil, fmt.Errorf("reading containers.conf: %w", err)
-	}
-	if err := beyondSandbox(conf); err != nil {
-		return nil, err
-	}
-	capabilities, err := conf.Capabilities("", nil, nil)
-	if err != nil {
-		return nil, fmt.Errorf("reading the default capabilities: %w", err)
-	}
-	chosen = &Isolation{Kind: sandboxKind, Network: "host", stage: filepath.Join(b.options.TempDir, "stage")}
-	if conf.NetNS() != "host" {
-		var connecting sync.WaitGroup
-		connecting.Go(func() {
-			if _, err := b.connect(); err != nil {
-				chosen.Shared = err.Error()
-				return
-			}
-			chosen.Network = "private"
-		})
-		defer connecting.Wait()
-	}
-	profile := defaultSeccomp(conf)
-	if profile == unconfined {
-		profile = ""
-	}
-	filter, err := b.filterFor(profile, capabilities)
-	if err != nil {
-		return nil, err
-	}
-	root := filepath.Join(b.options.TempDir, "probe-root")
-	for _, dir := range []string{root, chosen.stage} {
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("making a directory to try it in: %w", err)
+// notePulledUp records directories for the commit, however it is made. The library compares them with the image's, so one
+// that a step has really changed is committed.
+func (c *Container) notePulledUp(parents map[string]rootfs.Info) error {
+	grown := false
+	for name, info := range parents {
+		if slices.ContainsFunc(c.pulledUp, func(p copier.EnsureParentPath) bool { return p.Path == name }) {
+			continue
 		}
+		modified := info.ModTime.UTC()
+		c.pulledUp = append(c.pulledUp, copier.EnsureParentPath{
+			Path: name, ModTime: &modified, Mode: &info.Mode, Owner: &idtools.IDPair{UID: info.UID, GID: info.GID},
+		})
+		grown = true
 	}
-	return chosen, sandbox.Try(root, chosen.stage, sandbox.Step{
-		Capabilities: capabilities, Filter: filter, Hostname: "probe", Network: sandbox.Namespace{Host: true},
-		Masked: config.DefaultMaskedPaths(), ReadOnly: config.DefaultReadOnlyPaths,
-	})
-}
-
-// sandboxRefused is the error of a user's wish for the sandbox where it can't be.
-func sandboxRefused(err error) error {
-	return failure.New("isolation", sandboxKind, "doesn't work here: %w", err).WithKind(failure.Machine).
-		WithHint("leave the choice to rlbuild, or run steps with --isolation oci or chroot.")
-}
-
-// rootlessFlag is what the library writes into /run/.containerenv.
-func rootlessFlag() int {
-	if unshare.IsRootless() {
-		return 1
+	if !grown {
+		return nil
 	}
-	return 0
-}
-
-// containerEnv is the content of /run/.containerenv, by which programs know where they run.
-func (c *Container) containerEnv() string {
-	return fmt.Sprintf("\nengine=\"buildah-%s\"\nname=%q\nid=%q\nimage=%q\nimageid=%q\nrootless=%d\n",
-		define.Version, c.builder.Container, c.builder.ContainerID, c.builder.FromImage, c.builder.FromImageID, rootlessFlag())
+	dir, err := c.run.options.Store.ContainerDirectory(c.id)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(c.pulledUp)
+	if err != nil {
+		return fmt.Errorf("noting what a step's mounts copied up: %w", err)
+	}
+	file := filepath.Join(dir, pulledUpDir, "rlbuild")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600)); err != nil {
+		return fmt.Errorf("noting what a step's mounts copied up: %w", err)
+	}
+	return nil
 }

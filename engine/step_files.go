@@ -1,27 +1,23 @@
 package engine
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/opencontainers/selinux/go-selinux"
-	"go.podman.io/buildah/copier"
-	butil "go.podman.io/buildah/pkg/util"
+	"go.podman.io/buildah/define"
 	"go.podman.io/common/libnetwork/etchosts"
 	"go.podman.io/common/libnetwork/resolvconf"
 	netutil "go.podman.io/common/libnetwork/util"
 	"go.podman.io/common/pkg/config"
-	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/pkg/stringid"
-	"golang.org/x/sys/unix"
+	"go.podman.io/storage/pkg/unshare"
 
-	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
@@ -161,82 +157,53 @@ func sysctls(conf *config.Config, s *sandbox.Step) (settings []sandbox.Sysctl) {
 	return settings
 }
 
-// resources are the limits of setrlimit(2) by the names that containers.conf has for them.
-var resources = map[string]int{
-	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA,
-	"fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK,
-	"msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC,
-	"rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME,
-	"sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+func noHostsFile() *failure.Error {
+	return failure.New("", "add_host", `a step with network = "none" has the image's own /etc/hosts`).WithHint("leave one of them out.")
 }
 
-// parseLimits parses "name=soft:hard".
-func parseLimits(texts []string) (limits []sandbox.Limit, err error) {
-	for _, text := range texts {
-		u, err := butil.ParseUlimit(text)
-		if err != nil {
-			return nil, fmt.Errorf("parsing limit %q: %w", text, err)
-		}
-		resource, known := resources[strings.ToLower(u.Name)]
-		if !known {
-			return nil, fmt.Errorf("parsing limit %q: there is no limit of that name", text)
-		}
-		if u.Soft < -1 || u.Hard < -1 || uint64(u.Soft) > uint64(u.Hard) { // -1 is no limit
-			return nil, fmt.Errorf("parsing limit %q: no limit is less than -1, and none is over its hard limit", text)
-		}
-		limits = append(limits, sandbox.Limit{Resource: resource, Soft: uint64(u.Soft), Hard: uint64(u.Hard)})
-	}
-	return limits, nil
-}
-
-// beyondSandbox says what containers.conf or the machine wants of steps that only the library's ways of running them
-// can do, or nil.
-func beyondSandbox(conf *config.Config) error {
-	if selinux.GetEnabled() {
-		return errors.New("SELinux is enabled, and only an OCI runtime gives steps its labels")
-	}
-	for name, mode := range map[string]string{"ipcns": conf.IPCNS(), "pidns": conf.PidNS(), "utsns": conf.UTSNS()} {
-		if mode == "host" {
-			return fmt.Errorf("containers.conf asks for %s = %q", name, mode)
-		}
-	}
-	if mode := conf.Containers.UserNS; mode != "" && mode != "host" {
-		return fmt.Errorf("containers.conf asks for userns = %q", mode)
-	}
-	if conf.Containers.ContainerNameAsHostName {
-		return errors.New("containers.conf asks for container_name_as_hostname")
+// checkHost checks "name:address".
+func checkHost(text string) error {
+	name, address, found := strings.Cut(text, ":")
+	_, err := netip.ParseAddr(strings.Trim(address, "[]"))
+	if !found || name == "" || err != nil && address != etchosts.HostGateway {
+		return failure.New("", "add_host", "%q is not NAME:ADDRESS", text).
+			WithHint(`for example "db.internal:192.0.2.7"; the address "host-gateway" is the host's.`)
 	}
 	return nil
 }
 
-// notePulledUp records directories for the commit, however it is made. The library compares them with the image's, so one
-// that a step has really changed is committed.
-func (c *Container) notePulledUp(parents map[string]rootfs.Info) error {
-	grown := false
-	for name, info := range parents {
-		if slices.ContainsFunc(c.pulledUp, func(p copier.EnsureParentPath) bool { return p.Path == name }) {
-			continue
+// noDNS is the one server that means that steps see the image's own resolv.conf.
+const noDNS = "none"
+
+func isNoDNS(servers []string) bool { return len(servers) == 1 && strings.EqualFold(servers[0], noDNS) }
+
+func (s *StepDefaults) checkDNS() error {
+	if isNoDNS(s.DNS) {
+		for option, values := range map[string][]string{"dns_search": s.DNSSearch, "dns_option": s.DNSOption} {
+			if len(values) > 0 {
+				return failure.New("", option, `can't be together with dns = "none", which leaves the image's resolv.conf alone`)
+			}
 		}
-		modified := info.ModTime.UTC()
-		c.pulledUp = append(c.pulledUp, copier.EnsureParentPath{
-			Path: name, ModTime: &modified, Mode: &info.Mode, Owner: &idtools.IDPair{UID: info.UID, GID: info.GID},
-		})
-		grown = true
-	}
-	if !grown {
 		return nil
 	}
-	dir, err := c.run.options.Store.ContainerDirectory(c.id)
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(c.pulledUp)
-	if err != nil {
-		return fmt.Errorf("noting what a step's mounts copied up: %w", err)
-	}
-	file := filepath.Join(dir, pulledUpDir, "rlbuild")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600)); err != nil {
-		return fmt.Errorf("noting what a step's mounts copied up: %w", err)
+	for _, server := range s.DNS {
+		if _, err := netip.ParseAddr(server); err != nil {
+			return failure.New("", "dns", "%q is no address", server).WithHint(`"none" alone leaves the image's resolv.conf alone.`)
+		}
 	}
 	return nil
+}
+
+// rootlessFlag is what the library writes into /run/.containerenv.
+func rootlessFlag() int {
+	if unshare.IsRootless() {
+		return 1
+	}
+	return 0
+}
+
+// containerEnv is the content of /run/.containerenv, by which programs know where they run.
+func (c *Container) containerEnv() string {
+	return fmt.Sprintf("\nengine=\"buildah-%s\"\nname=%q\nid=%q\nimage=%q\nimageid=%q\nrootless=%d\n",
+		define.Version, c.builder.Container, c.builder.ContainerID, c.builder.FromImage, c.builder.FromImageID, rootlessFlag())
 }

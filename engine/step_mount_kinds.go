@@ -38,16 +38,6 @@ func (b *BindMount) prepare(_ context.Context, m *stepMounts) error {
 	return m.show(at, b.Target, b.Flags.Propagation)
 }
 
-// pinName is pin for what a name leads to.
-func (m *stepMounts) pinName(files *rootfs.FS, name string, f *MountFlags) (string, error) {
-	file, err := files.Handle(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	return m.pin(file, f)
-}
-
 func (v *VolumeMount) prepare(_ context.Context, m *stepMounts) error {
 	files, err := m.tree(&Place{})
 	if err != nil {

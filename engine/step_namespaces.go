@@ -161,3 +161,53 @@ func (w *stepWay) libraryNamespaces() (define.NamespaceOptions, define.NetworkCo
 	}
 	return all, policy, err
 }
+
+// namespaces returns the settings as the library takes them: only those that are given. With look, paths must exist.
+//
+// The policy depends on the network alone. In buildah's command line any of the other options behind it sets it anew:
+// there --network none --pid host has a network.
+func (s *StepSettings) namespaces(dir string, look bool) (all define.NamespaceOptions, policy define.NetworkConfigurationPolicy, err error) {
+	policy = define.NetworkDefault
+	for _, n := range []struct {
+		option, mode string
+		kind         specs.LinuxNamespaceType
+	}{
+		{"network", s.Network, specs.NetworkNamespace}, {"ipc", s.IPC, specs.IPCNamespace}, {"pid", s.PID, specs.PIDNamespace},
+		{"uts", s.UTS, specs.UTSNamespace}, {"cgroupns", s.CgroupNS, specs.CgroupNamespace},
+	} {
+		if n.mode == "" {
+			continue
+		}
+		isNetwork := n.kind == specs.NetworkNamespace
+		if isNetwork {
+			policy = define.NetworkEnabled
+		}
+		one := define.NamespaceOption{Name: string(n.kind)}
+		path, isPath := strings.CutPrefix(n.mode, "ns:")
+		switch {
+		case n.mode == "private", n.mode == "container":
+		case n.mode == "host":
+			one.Host = true
+		case n.mode == "none" && isNetwork:
+			policy = define.NetworkDisabled
+		case isPath && path != "" || strings.HasPrefix(path, "/"):
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
+			}
+			if _, err := os.Stat(path); err != nil && look {
+				return nil, policy, failure.New("", n.option, "%w", err).WithHint("ns:PATH names a namespace to join, for example /proc/PID/ns/net.")
+			}
+			one.Path = path
+		case isNetwork && !isPath:
+			one.Path = n.mode // for the library to connect
+		default:
+			e := failure.New("", n.option, "%q is no namespace", n.mode)
+			if isNetwork {
+				return nil, policy, e.WithHint(`there are "private", "none", "host" and "ns:PATH".`)
+			}
+			return nil, policy, e.WithHint(`there are "private", "host" and "ns:PATH".`)
+		}
+		all = append(all, one)
+	}
+	return all, policy, nil
+}
