@@ -54,15 +54,12 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 	}
 	result, _, inputErr := streams.finish(title, argv)
 	result.look = func() (*scene, error) { return b.hostScene(o) }
-	switch {
-	case ctx.Err() != nil:
-		return nil, interrupted(ctx, title)
-	case late:
-		return result.ended(o.Process, late, 0), nil
-	case inputErr != nil:
-		return nil, explain("", title, inputErr)
+	if cut, err := result.cutShort(ctx, o.Process, late, inputErr); err != nil {
+		return nil, err
+	} else if cut {
+		return result, nil
 	}
-	result.ended(o.Process, late, 0)
+	result.ended(o.Process, 0)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

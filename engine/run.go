@@ -161,13 +161,25 @@ func (c *Container) shell() []string {
 	return []string{"/bin/sh", "-c"}
 }
 
-// ended notes how a command ended: late, or with a status.
-func (r *Result) ended(asked Process, late bool, code int) *Result {
+// ended notes the status that a command ended with.
+func (r *Result) ended(asked Process, code int) *Result {
 	r.asked, r.Code = asked, code
-	if late {
-		r.TimedOut, r.Code = true, codeTimedOut
-	}
 	return r
+}
+
+// cutShort tells whether something ended a command before it was done: the end of the run, that of its time, or an input that
+// couldn't be read. Only late is a result; the others are errors.
+func (r *Result) cutShort(ctx context.Context, asked Process, late bool, inputErr error) (cut bool, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return true, interrupted(ctx, r.Title)
+	case late:
+		r.ended(asked, codeTimedOut).TimedOut = true
+		return true, nil
+	case inputErr != nil:
+		return true, explain("", r.Title, inputErr)
+	}
+	return false, nil
 }
 
 // notRun is the end of a command that could not be run in a container. One that isn't there or can't be executed is a result,

@@ -60,48 +60,46 @@ func (c *Container) runByLibrary(ctx context.Context, way *stepWay, title string
 		return nil, err
 	}
 	size := c.run.options.Terminal.size()
-	before := descendants(os.Getpid())
-	clock := newDeadline(ctx, o.Timeout, inContainer)
-	finished := killWhenCancelled(clock.ctx, before)
 	options.User, options.WorkingDir, options.Env = o.User, o.Workdir, slices.Concat(o.Env, mounts.env)
 	options.Mounts = mounts.specs()
 	options.Terminal, options.TerminalSize = terminal, &specs.Box{Height: uint(size.Row), Width: uint(size.Col)}
 	options.Stdout, options.Stderr = streams.stdout, streams.stderr
-	err = c.builder.Run(wrapped, options)
-	finished()
-	late := clock.stop()
+	late, err := c.callLibrary(ctx, wrapped, options, o.Timeout)
 	endInput()
+	result, end, inputErr := streams.finish(title, argv)
+	if cut, err := result.cutShort(ctx, o.Process, late, inputErr); err != nil {
+		return nil, err
+	} else if cut {
+		return result, nil
+	}
+	var exit *exec.ExitError
+	switch {
+	case end.reason != "":
+		return notRun(result, errors.New(end.reason))
+	case err == nil:
+		return result.ended(o.Process, 0), nil
+	case !errors.As(err, &exit):
+		return notRun(result.ended(o.Process, 0), err)
+	case end.signal != 0:
+		return result.ended(o.Process, 128+int(end.signal)), nil
+	}
+	return result.ended(o.Process, exitCode(exit)), nil
+}
+
+// callLibrary has the library run a command with these options, and ends what it left behind. It tells whether the command's
+// time was up.
+func (c *Container) callLibrary(ctx context.Context, argv []string, options buildah.RunOptions, timeout time.Duration) (late bool, err error) {
+	before := descendants(os.Getpid())
+	clock := newDeadline(ctx, timeout, inContainer)
+	finished := killWhenCancelled(clock.ctx, before)
+	err = c.builder.Run(argv, options)
+	finished()
+	late = clock.stop()
 	killSince(before) // what the step left behind would hold its pipes, and the mount, open
 	if c.root != "" {
 		c.builder.MountPoint = c.root // blanked by the library, though our own mount is still held
 	}
-	var end ending
-	var inputErr error
-	result, end, inputErr = streams.finish(title, argv)
-	switch {
-	case ctx.Err() != nil:
-		return nil, interrupted(ctx, title)
-	case late:
-		return result.ended(o.Process, late, 0), nil
-	case inputErr != nil:
-		return nil, explain("", title, inputErr)
-	}
-	if end.reason != "" {
-		return notRun(result, errors.New(end.reason))
-	}
-	result.ended(o.Process, late, 0)
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-	case errors.As(err, &exit):
-		result.Code = exitCode(exit)
-		if end.signal != 0 {
-			result.Code = 128 + int(end.signal)
-		}
-	default:
-		return notRun(result, err)
-	}
-	return result, nil
+	return late, err
 }
 
 // libraryOptions say how the library executes the step.

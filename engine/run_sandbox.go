@@ -61,25 +61,20 @@ func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string
 		state, err = c.execute(clock.ctx, step)
 	}
 	late := clock.stop()
-	var inputErr error
-	result, _, inputErr = streams.finish(title, argv)
-	if ctx.Err() != nil {
-		return nil, interrupted(ctx, title)
+	result, _, inputErr := streams.finish(title, argv)
+	if cut, err := result.cutShort(ctx, o.Process, late, inputErr); err != nil {
+		return nil, err
+	} else if cut {
+		return result, nil
 	}
 	var failed *sandbox.Error
 	switch {
-	case late:
-		result.ended(o.Process, late, 0)
-	case inputErr != nil:
-		return nil, explain("", title, inputErr)
 	case err == nil:
-		result.ended(o.Process, late, statusOf(state))
+		return result.ended(o.Process, statusOf(state)), nil
 	case errors.As(err, &failed) && failed.Program:
 		return notRun(result, err)
-	default:
-		return nil, explain("", title, err)
 	}
-	return result, nil
+	return nil, explain("", title, err)
 }
 
 // execute runs a step with what its mounts need in the root.
