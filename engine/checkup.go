@@ -21,6 +21,7 @@ import (
 
 	"github.com/rlbuild/rlbuild/engine/checkup"
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 )
 
 // The areas of what Checkup finds.
@@ -177,13 +178,13 @@ func (b *Builder) tryChroot() error {
 func limitsFinding(root string) checkup.Finding {
 	f := checkup.Finding{Area: stepArea, Name: "cgroup limits", Verdict: checkup.Failed, Need: checkup.Limits}
 	const lacks = "; memory, cpu_shares, cpu_quota and their like can't be had"
-	var st unix.Statfs_t
 	top := filepath.Join(root, "sys/fs/cgroup")
-	if err := unix.Statfs(top, &st); err != nil {
+	on, err := filesystem.Of(top)
+	if err != nil {
 		f.Found = fmt.Sprintf("no cgroups (%s: %v)%s", top, err, lacks)
 		return f
 	}
-	if st.Type != unix.CGROUP2_SUPER_MAGIC {
+	if on.Type != unix.CGROUP2_SUPER_MAGIC {
 		f.Found = "version 1"
 		if _, err := os.Stat(filepath.Join(top, "unified/cgroup.procs")); err == nil {
 			f.Found = "hybrid, with the controllers in version 1"

@@ -74,7 +74,7 @@ var table = []room{
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
 			"engine/gpg", "engine/diagnose", "engine/agent",
-			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/journal",
+			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/filesystem", "engine/journal",
 			"engine/trouble", "engine/checkup", "engine/failure",
 		},
 		external: []string{
@@ -104,7 +104,7 @@ var table = []room{
 	},
 	{
 		name:  "engine/rootless",
-		rooms: []string{"engine/trouble", "engine/checkup", "engine/failure"},
+		rooms: []string{"engine/filesystem", "engine/trouble", "engine/checkup", "engine/failure"},
 		external: []string{
 			"go.podman.io/storage/pkg/unshare", "go.podman.io/storage/pkg/idtools", "go.podman.io/storage/pkg/homedir",
 			"github.com/moby/sys/capability", "github.com/opencontainers/runtime-spec/specs-go", "golang.org/x/sys",
@@ -114,8 +114,10 @@ var table = []room{
 			"ID files and maps, never the store; the runtime's spec is the type of those maps.",
 	},
 	{
-		name:  "engine/store",
-		rooms: []string{"engine/rootfs", "engine/reach", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure"},
+		name: "engine/store",
+		rooms: []string{
+			"engine/rootfs", "engine/reach", "engine/filesystem", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure",
+		},
 		external: []string{
 			"go.podman.io/storage", "github.com/vbatts/tar-split/tar/storage", "github.com/sirupsen/logrus", "golang.org/x/sys",
 		},
@@ -123,7 +125,7 @@ var table = []room{
 	},
 	{
 		name:  "engine/diagnose",
-		rooms: []string{"engine/sandbox", "engine/rootfs", "engine/reach", "engine/trouble"},
+		rooms: []string{"engine/sandbox", "engine/rootfs", "engine/reach", "engine/filesystem", "engine/trouble"},
 		external: []string{
 			"go.podman.io/storage/pkg/unshare", "github.com/opencontainers/runtime-spec/specs-go", "golang.org/x/sys",
 		},
@@ -203,6 +205,11 @@ var table = []room{
 		name:     "engine/reach",
 		external: []string{"golang.org/x/sys"},
 		why:      "Paths, modes and owners, which several rooms ask about; what a path is for is theirs to know.",
+	},
+	{
+		name:     "engine/filesystem",
+		external: []string{"golang.org/x/sys"},
+		why:      "One reading of statfs(2) for all who ask; what is too little, and for what, is theirs to know.",
 	},
 	{
 		name:     "engine/journal",

@@ -37,6 +37,8 @@
 //   - engine/gpg signs with the user's GPG keys, by way of the gpg program. It must not know what is signed.
 //   - engine/agent serves an ssh agent that only lists keys and signs. It must not know who asks.
 //   - engine/reach says which component of a path refuses this process, and why. It must not know what the path is for.
+//   - engine/filesystem says what the kernel tells of the file system that a path is on: kind, flags, what is left of it. It must
+//     not know what the path is for.
 //   - engine/journal says what each run owns, which runs are dead, and which processes they left. It must not know how
 //     anything that a run owns is taken away.
 //   - engine/trouble is the table of known ways to fail: what one sees, why, what to do. It must not know how any of them is

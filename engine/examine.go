@@ -13,9 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/docker/go-units"
-
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/store"
 	"github.com/rlbuild/rlbuild/engine/trouble"
@@ -131,7 +130,7 @@ func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) 
 		}
 	}
 	for _, p := range grounds {
-		if space, err := statfs(p.dir); err == nil && space.exhausted() {
+		if on, err := filesystem.Of(p.dir); err == nil && on.Exhausted() {
 			return &cause{p.full, room(p.dir, no)}
 		}
 	}
@@ -156,47 +155,17 @@ func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) 
 // room says how much of it a directory's file system has.
 func room(dir string, no syscall.Errno) trouble.Facts {
 	facts := trouble.Facts{"path": dir, "detail": "it took no more"}
-	space, err := statfs(dir)
+	on, err := filesystem.Of(dir)
 	switch {
 	case no == unix.EDQUOT:
 		facts["detail"] = "your quota there is used up"
 	case err != nil:
-	case space.exhausted():
-		facts["detail"] = space.String()
+	case on.Exhausted():
+		facts["detail"] = on.Room()
 	default:
-		facts["detail"] = "after cleaning up, " + space.String()
+		facts["detail"] = "after cleaning up, " + on.Room()
 	}
 	return facts
-}
-
-// space is what is left of a file system.
-type space struct {
-	free, total   uint64 // bytes
-	inodes, files uint64 // inodes free, and all; 0 and 0 where they are made as needed
-}
-
-func statfs(dir string) (space, error) {
-	var st unix.Statfs_t
-	err := unix.Statfs(dir, &st)
-	size := uint64(max(st.Bsize, 1))
-	return space{st.Bavail * size, st.Blocks * size, st.Ffree, st.Files}, err
-}
-
-// exhausted tells whether next to nothing is left: a file system that refuses to write may have a few blocks that no file
-// can get.
-func (s space) exhausted() bool { return s.total > 0 && s.free < 64<<10 || s.noInodes() }
-
-func (s space) noInodes() bool { return s.files > 0 && s.inodes == 0 }
-
-func (s space) String() string {
-	if s.noInodes() {
-		return fmt.Sprintf("no inodes are left of %d, so it takes no more files", s.files)
-	}
-	text := fmt.Sprintf("%s of %s are free", units.BytesSize(float64(s.free)), units.BytesSize(float64(s.total)))
-	if s.files > 0 && s.inodes < 1000 {
-		text += fmt.Sprintf(", and %d of %d inodes", s.inodes, s.files)
-	}
-	return text
 }
 
 // closedPlace finds the place whose file system is mounted read-only.

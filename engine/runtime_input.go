@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
@@ -19,8 +20,7 @@ import (
 // their standard input. The library's helper would stand in between: it holds in memory what the step hasn't read yet, and
 // stops to pass on the step's output when the step doesn't read at all. The pipe has to stay open while the step runs.
 func (b *Builder) runtimeReading(runtime string, pipe *os.File) (string, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(b.options.TempDir, &st); err == nil && st.Flags&unix.ST_NOEXEC != 0 {
+	if on, err := filesystem.Of(b.options.TempDir); err == nil && on.Has(unix.ST_NOEXEC) {
 		return "", trouble.NoExecTemp.Explain("stdin", "", nil, trouble.Facts{"dir": b.options.TempDir})
 	}
 	file, err := os.CreateTemp(b.options.TempDir, filepath.Base(runtime)+"-")

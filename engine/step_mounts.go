@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
@@ -131,12 +132,12 @@ func (m *stepMounts) show(source, target string, propagation string) error {
 	if err := m.allowed(target, propagation); err != nil {
 		return err
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(source, &st); err != nil {
+	on, err := filesystem.Of(source)
+	if err != nil {
 		return err
 	}
 	// The flags of statfs(2) are those of the mount, and its first four are numbered as mount_setattr(2) has them.
-	attributes := uint64(st.Flags) & (unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
+	attributes := uint64(on.Flags) & (unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
 	m.shown = append(m.shown, shownMount{source, target, attributes, propagation})
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
@@ -209,8 +210,7 @@ func (s *Scene) noExec(file string) string {
 		return ""
 	}
 	defer handle.Close()
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(handle.Fd()), &st); err != nil || st.Flags&unix.ST_NOEXEC == 0 {
+	if on, err := filesystem.OfFile(handle); err != nil || !on.Has(unix.ST_NOEXEC) {
 		return ""
 	}
 	return shown

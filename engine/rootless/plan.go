@@ -13,6 +13,7 @@ import (
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
@@ -158,8 +159,8 @@ func findHelper(name string) (h helper, why *trouble.Trouble, facts trouble.Fact
 			h.how = "file capabilities"
 		}
 	}
-	var st unix.Statfs_t
-	if h.nosuid = unix.Statfs(h.path, &st) == nil && st.Flags&unix.ST_NOSUID != 0; h.nosuid {
+	if on, err := filesystem.Of(h.path); err == nil && on.Has(unix.ST_NOSUID) {
+		h.nosuid = true
 		why = trouble.HelperNoSUID
 	}
 	return h, why, facts

@@ -46,11 +46,3 @@ func TestOnlyRoot(t *testing.T) {
 		}
 	}
 }
-
-func TestSize(t *testing.T) {
-	for bytes, want := range map[uint64]string{0: "0 B", 1 << 30: "1 GiB", 1536: "1.5 KiB", 300 << 20: "300 MiB", 2 << 40: "2 TiB"} {
-		if got := size(bytes); got != want {
-			t.Errorf("size(%d) = %q, want %q", bytes, got, want)
-		}
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 	graphdriver "go.podman.io/storage/drivers"
@@ -129,12 +130,12 @@ func (c Choice) closed() error {
 
 // fileSystem names the file system that dir is on.
 func fileSystem(dir string) string {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	on, err := filesystem.Of(dir)
+	if err != nil {
 		return "its file system"
 	}
-	if name, ok := graphdriver.FsNames[graphdriver.FsMagic(st.Type)]; ok {
+	if name, ok := graphdriver.FsNames[graphdriver.FsMagic(on.Type)]; ok {
 		return name
 	}
-	return fmt.Sprintf("file system type %#x", st.Type)
+	return fmt.Sprintf("file system type %#x", on.Type)
 }

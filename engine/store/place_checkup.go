@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/checkup"
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/reach"
 )
 
@@ -94,26 +95,25 @@ func strangersAbove(dir string) (found []string) {
 // fileSystem is about the one that dir is on.
 func (d directory) fileSystem(dir string) checkup.Finding {
 	f := checkup.Finding{Area: "directories", Name: d.name + " file system", Verdict: checkup.OK}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	on, err := filesystem.Of(dir)
+	if err != nil {
 		f.Verdict, f.Found = checkup.Unknown, fmt.Sprintf("%s: %v", dir, err)
 		return f
 	}
-	free := st.Bavail * uint64(st.Bsize)
-	name, remote := networked[st.Type]
+	name, remote := networked[on.Type]
 	if !remote {
 		name = fileSystem(dir)
 	}
-	facts := []string{fmt.Sprintf("%s, %s free", name, size(free))}
-	if st.Files > 0 { // some file systems have no fixed number of them
-		facts = append(facts, fmt.Sprintf("room for %d files", st.Ffree))
+	facts := []string{fmt.Sprintf("%s, %s free", name, filesystem.Size(on.Free))}
+	if on.Files > 0 { // some file systems have no fixed number of them
+		facts = append(facts, fmt.Sprintf("room for %d files", on.FreeFiles))
 	}
 	var flags []string
 	for _, flag := range []struct {
 		bit  int64
 		name string
 	}{{unix.ST_RDONLY, "ro"}, {unix.ST_NOSUID, "nosuid"}, {unix.ST_NOEXEC, "noexec"}, {unix.ST_NODEV, "nodev"}} {
-		if st.Flags&flag.bit != 0 {
+		if on.Has(flag.bit) {
 			flags = append(flags, flag.name)
 		}
 	}
@@ -125,28 +125,28 @@ func (d directory) fileSystem(dir string) checkup.Finding {
 		f.Verdict, facts, cures = checkup.Limited, append(facts, fact), append(cures, cure)
 	}
 	switch {
-	case free == 0, st.Files > 0 && st.Ffree == 0:
+	case on.Free == 0, on.NoFiles():
 		limit("it is full", "Free some space, or name a directory elsewhere: "+d.option+".")
 		f.Verdict = checkup.Failed
-	case free < d.space:
-		limit(fmt.Sprintf("less than %s", size(d.space)), "Free some space, or name a directory elsewhere: "+d.option+".")
-	case st.Files > 0 && st.Ffree < d.inodes:
+	case on.Free < d.space:
+		limit(fmt.Sprintf("less than %s", filesystem.Size(d.space)), "Free some space, or name a directory elsewhere: "+d.option+".")
+	case on.Files > 0 && on.FreeFiles < d.inodes:
 		limit(fmt.Sprintf("fewer than %d", d.inodes), "Remove files, or name a directory elsewhere: "+d.option+".")
 	}
 	if d.temporary && name == "tmpfs" {
 		limit("it is memory, and whole layers pass through it", "Name a directory on a disk in TMPDIR, such as /var/tmp.")
 	}
-	if d.temporary && st.Flags&unix.ST_NOEXEC != 0 {
+	if d.temporary && on.Has(unix.ST_NOEXEC) {
 		limit("an OCI runtime's steps can't be given input", "Name a directory in TMPDIR that isn't mounted noexec.")
 	}
-	d.flags(st.Flags, remote, limit)
+	d.flags(on, remote, limit)
 	f.Found, f.Cure = strings.Join(facts, "; "), strings.Join(cures, " ")
 	return f
 }
 
 // flags says which flags and kinds of the store's file system matter. Overlay mounted by the kernel has flags of its own, and
 // device nodes can't be made in a user namespace anyway.
-func (d directory) flags(flags int64, remote bool, limit func(fact, cure string)) {
+func (d directory) flags(on filesystem.Info, remote bool, limit func(fact, cure string)) {
 	if d.driver == "" {
 		return
 	}
@@ -157,23 +157,10 @@ func (d directory) flags(flags int64, remote bool, limit func(fact, cure string)
 	if d.driver != "vfs" {
 		return
 	}
-	if flags&unix.ST_NOEXEC != 0 {
+	if on.Has(unix.ST_NOEXEC) {
 		limit("with vfs steps can't execute anything on it", "Have it mounted without noexec, or put the store elsewhere with --root.")
 	}
-	if flags&unix.ST_NOSUID != 0 {
+	if on.Has(unix.ST_NOSUID) {
 		limit("with vfs setuid programs of an image don't change the user", "Have it mounted without nosuid, or put the store elsewhere with --root.")
 	}
-}
-
-// size writes a number of bytes for people.
-func size(bytes uint64) string {
-	const unit = 1024
-	value, names := float64(bytes), []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	for value >= unit && len(names) > 1 {
-		value, names = value/unit, names[1:]
-	}
-	if value == float64(uint64(value)) || value >= 100 {
-		return fmt.Sprintf("%.0f %s", value, names[0])
-	}
-	return fmt.Sprintf("%.1f %s", value, names[0])
 }

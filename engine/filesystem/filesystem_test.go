@@ -1,0 +1,60 @@
+package filesystem_test
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rlbuild/rlbuild/engine/filesystem"
+)
+
+func TestSize(t *testing.T) {
+	for bytes, want := range map[uint64]string{0: "0 B", 1 << 30: "1 GiB", 1536: "1.5 KiB", 300 << 20: "300 MiB", 2 << 40: "2 TiB"} {
+		if got := filesystem.Size(bytes); got != want {
+			t.Errorf("Size(%d) = %q, want %q", bytes, got, want)
+		}
+	}
+}
+
+func TestRoom(t *testing.T) {
+	const gib = 1 << 30
+	for _, c := range []struct {
+		of        filesystem.Info
+		exhausted bool
+		want      string
+	}{
+		{filesystem.Info{}, false, "0 B of 0 B are free"}, // one without a size: /proc
+		{filesystem.Info{Free: gib, Total: 20 * gib, FreeFiles: 5000, Files: 6000}, false, "1 GiB of 20 GiB are free"},
+		{filesystem.Info{Free: gib, Total: 20 * gib, FreeFiles: 5, Files: 6000}, false, "1 GiB of 20 GiB are free, and 5 of 6000 inodes"},
+		{filesystem.Info{Free: 4096, Total: 20 * gib}, true, "4 KiB of 20 GiB are free"},
+		{filesystem.Info{Free: gib, Total: 20 * gib, Files: 6000}, true, "no inodes are left of 6000, so it takes no more files"},
+	} {
+		if got := c.of.Room(); got != c.want || c.of.Exhausted() != c.exhausted {
+			t.Errorf("%+v: %q, exhausted %v", c.of, got, c.of.Exhausted())
+		}
+	}
+}
+
+// A path and an open file below it are on the same file system, and /proc is of a kind that every machine has.
+func TestOf(t *testing.T) {
+	proc, err := filesystem.Of("/proc")
+	if err != nil || proc.Type != unix.PROC_SUPER_MAGIC || proc.Exhausted() {
+		t.Errorf("/proc: %+v, %v", proc, err)
+	}
+	file, err := os.Open("/proc/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if same, err := filesystem.OfFile(file); err != nil || same != proc {
+		t.Errorf("/proc/version: %+v, %v", same, err)
+	}
+	if _, err := filesystem.Of("/proc/none"); err != unix.ENOENT {
+		t.Errorf("what isn't there: %v", err)
+	}
+	readOnly := filesystem.Info{Flags: unix.ST_RDONLY | unix.ST_NODEV}
+	if !readOnly.Has(unix.ST_RDONLY) || readOnly.Has(unix.ST_NOEXEC) {
+		t.Errorf("flags: %+v", readOnly)
+	}
+}
