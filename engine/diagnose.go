@@ -71,15 +71,10 @@ func (c *Container) stepScene(way *stepWay, o RunOptions) (s *scene, err error) 
 	if _, err := c.Mount(); err != nil {
 		return nil, err
 	}
-	user, err := sandbox.LookupUser(c.files, firstOf(o.User, c.builder.User()))
+	user, err := c.stepUser(o)
 	if err != nil {
 		return nil, err
 	}
-	groups, keep, err := c.groups(c.files, o.GroupAdd)
-	if err != nil {
-		return nil, err
-	}
-	user.Groups, user.KeepGroups = append(user.Groups, groups...), keep
 	capabilities, err := way.capabilities()
 	if err != nil {
 		return nil, err

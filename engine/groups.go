@@ -14,6 +14,26 @@ import (
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
+// stepUser returns whom a step runs as, with the supplementary groups that it gets. The container must be mounted.
+func (c *Container) stepUser(o RunOptions) (sandbox.User, error) {
+	name := firstOf(o.User, c.builder.User())
+	user, err := sandbox.LookupUser(c.files, name)
+	if err != nil {
+		return user, fmt.Errorf("user %q: %w", name, err)
+	}
+	groups, keep, err := c.groups(c.files, o.GroupAdd)
+	if err != nil {
+		return user, err
+	}
+	for _, id := range groups {
+		if !slices.Contains(user.Groups, id) {
+			user.Groups = append(user.Groups, id)
+		}
+	}
+	user.KeepGroups = keep
+	return user, nil
+}
+
 // groups returns the supplementary groups that a step is in besides its user's: the container's and its own, or keep for
 // those of the user who runs rlbuild. The container must be mounted.
 func (c *Container) groups(files *rootfs.FS, more []string) (ids []uint32, keep bool, err error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -202,11 +201,15 @@ func notRun(result *Result, err error) (*Result, error) {
 	return result, nil
 }
 
-func exitCode(exit *exec.ExitError) int {
-	if code := exit.ExitCode(); code >= 0 {
+// exitCode returns a command's exit status, 128+n when signal n ended it, by what package os or os/exec says of its end.
+func exitCode(end interface {
+	ExitCode() int
+	Sys() any
+}) int {
+	if code := end.ExitCode(); code >= 0 {
 		return code
 	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	if status, ok := end.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return 128 + int(status.Signal())
 	}
 	return 1

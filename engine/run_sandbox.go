@@ -70,7 +70,7 @@ func (c *Container) runSandboxed(ctx context.Context, way *stepWay, title string
 	var failed *sandbox.Error
 	switch {
 	case err == nil:
-		return result.ended(o.Process, statusOf(state)), nil
+		return result.ended(o.Process, exitCode(state)), nil
 	case errors.As(err, &failed) && failed.Program:
 		return notRun(result, err)
 	}
@@ -129,24 +129,10 @@ func (c *Container) step(way *stepWay, o RunOptions) (*sandbox.Step, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading containers.conf: %w", err)
 	}
-	userText := o.User
-	if userText == "" {
-		userText = c.builder.User()
-	}
-	user, err := sandbox.LookupUser(c.files, userText)
-	if err != nil {
-		return nil, fmt.Errorf("user %q: %w", userText, err)
-	}
-	groups, keep, err := c.groups(c.files, o.GroupAdd)
+	user, err := c.stepUser(o)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range groups {
-		if !slices.Contains(user.Groups, id) {
-			user.Groups = append(user.Groups, id)
-		}
-	}
-	user.KeepGroups = keep
 	if err := c.checkMapped(user); err != nil {
 		return nil, err
 	}
@@ -227,14 +213,6 @@ func (c *Container) subscriptions() (binds []sandbox.Bind, err error) {
 		binds = append(binds, sandbox.Bind{Source: m.Source, Target: m.Destination, ReadOnly: slices.Contains(m.Options, "ro")})
 	}
 	return binds, nil
-}
-
-// statusOf returns a command's exit status, 128+n when signal n ended it.
-func statusOf(state *os.ProcessState) int {
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return state.ExitCode()
 }
 
 func firstOf(texts ...string) string {

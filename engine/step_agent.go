@@ -39,16 +39,6 @@ func (s *SSHMount) prepare(_ context.Context, m *stepMounts) error {
 	if s.Mode != nil {
 		mode = *s.Mode
 	}
-	if err := m.give(socket, mode, s.UID, s.GID); err != nil {
-		return err
-	}
-	at, err := m.pinAt(socket)
-	if err != nil {
-		return err
-	}
-	if err := m.restrict(at, &MountFlags{ReadOnly: true}); err != nil {
-		return err
-	}
 	target := s.Target
 	if target == "" {
 		target = "/run/buildkit/ssh_agent." + strconv.Itoa(m.agents)
@@ -56,7 +46,7 @@ func (s *SSHMount) prepare(_ context.Context, m *stepMounts) error {
 	if m.agents++; m.agents == 1 {
 		m.env = append(m.env, "SSH_AUTH_SOCK="+inStep(m.workDir, target))
 	}
-	return m.show(at, target, "")
+	return m.showOwn(socket, target, mode, s.UID, s.GID)
 }
 
 // paths returns where the sources are on the host.

@@ -82,6 +82,11 @@ func (m *stepMounts) showSecret(content []byte, target string, mode, uid, gid ui
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		return err
 	}
+	return m.showOwn(file, target, mode, uid, gid)
+}
+
+// showOwn gives a file that was made for the step to it, by IDs as the step has them, and shows it.
+func (m *stepMounts) showOwn(file, target string, mode, uid, gid uint32) error {
 	if err := m.give(file, mode, uid, gid); err != nil {
 		return err
 	}

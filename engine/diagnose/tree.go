@@ -33,13 +33,10 @@ func (f *seen) close() {
 	}
 }
 
-// mostLinks is how many links a name may lead over, the kernel's own bound.
-const mostLinks = 40
-
 // see follows a name as the command did: from the tree into mounts and back, and never to where a link leads on the host. It fails
 // with errHidden where what a mount showed can't be looked at.
 func (s *Scene) see(name string) (*seen, error) {
-	at, rest, links := "/", components(name), 0
+	at, rest, links := "/", reach.Components(name), 0
 	f, err := s.open(at)
 	for err == nil && len(rest) > 0 {
 		next := path.Join(at, rest[0])
@@ -57,13 +54,13 @@ func (s *Scene) see(name string) (*seen, error) {
 		}
 		switch {
 		case info.Mode&fs.ModeSymlink != 0:
-			if links++; links > mostLinks {
+			if links++; links > reach.MostLinks {
 				err = unix.ELOOP
 			}
 			if path.IsAbs(info.Link) {
 				at = "/"
 			}
-			rest = append(components(info.Link), rest...)
+			rest = append(reach.Components(info.Link), rest...)
 			continue
 		case len(rest) > 0 && !info.Mode.IsDir():
 			err = unix.ENOTDIR
@@ -138,14 +135,4 @@ func (s *Scene) mountAt(name string) (found *Mount) {
 // mountsBelow tells whether something is mounted below a place.
 func (s *Scene) mountsBelow(name string) bool {
 	return slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Target != name && reach.Within(name, m.Target) })
-}
-
-// components are the parts of a name, those out of "." left out.
-func components(name string) (parts []string) {
-	for part := range strings.SplitSeq(name, "/") {
-		if part != "" && part != "." {
-			parts = append(parts, part)
-		}
-	}
-	return parts
 }

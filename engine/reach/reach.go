@@ -34,8 +34,8 @@ type Obstacle struct {
 	Errno    syscall.Errno // what the kernel answered
 }
 
-// most is how many symbolic links are followed, the kernel's own bound.
-const most = 40
+// MostLinks is how many symbolic links a path may lead over, the kernel's own bound.
+const MostLinks = 40
 
 // Find returns what keeps this process from path for what is wanted of it, or nil if nothing does.
 func Find(path string, want uint32) *Obstacle {
@@ -43,7 +43,7 @@ func Find(path string, want uint32) *Obstacle {
 	if err != nil {
 		return &Obstacle{Path: path, Errno: errno(err)}
 	}
-	at, rest, links := "/", split(path), 0
+	at, rest, links := "/", Components(path), 0
 	for {
 		if len(rest) > 0 {
 			if err := unix.Access(at, unix.X_OK); err != nil {
@@ -67,7 +67,7 @@ func Find(path string, want uint32) *Obstacle {
 			if err != nil {
 				return examine(next, errno(err))
 			}
-			if links++; links > most {
+			if links++; links > MostLinks {
 				return &Obstacle{Path: next, Errno: unix.ELOOP}
 			}
 			if filepath.IsAbs(target) {
@@ -76,7 +76,7 @@ func Find(path string, want uint32) *Obstacle {
 			if _, err := os.Stat(next); errors.Is(err, fs.ErrNotExist) {
 				return &Obstacle{Path: next, Missing: true, Dangling: target, Errno: unix.ENOENT}
 			}
-			rest = append(split(target), rest[1:]...)
+			rest = append(Components(target), rest[1:]...)
 		case !info.IsDir() && len(rest) > 1:
 			return &Obstacle{Path: next, NotDir: true, Mode: info.Mode(), Errno: unix.ENOTDIR}
 		default:
@@ -152,7 +152,8 @@ func Within(dir, path string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-func split(path string) []string {
+// Components are the parts of a path, those out of "." left out.
+func Components(path string) []string {
 	var parts []string
 	for _, part := range strings.Split(path, "/") {
 		if part != "" && part != "." {
