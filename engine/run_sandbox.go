@@ -215,6 +215,7 @@ func (c *Container) subscriptions() (binds []sandbox.Bind, err error) {
 	return binds, nil
 }
 
+// firstOf returns the first text that isn't empty, or "".
 func firstOf(texts ...string) string {
 	for _, text := range texts {
 		if text != "" {

@@ -96,7 +96,7 @@ func (b *Builder) buildOptions(conf *config.Config, s *StepDefaults) (*define.Co
 	if err != nil {
 		return nil, err
 	}
-	o.Ulimit = limits(conf.Containers.DefaultUlimits.Get(), s.Ulimit)
+	o.Ulimit = mergeLimits(conf.Containers.DefaultUlimits.Get(), s.Ulimit)
 	o.ShmSize = firstOf(o.ShmSize, conf.Containers.ShmSize)
 	if o.SeccompProfilePath == "" {
 		o.SeccompProfilePath = defaultSeccomp(conf)
@@ -155,12 +155,12 @@ func (s *StepDefaults) common(dir string) (*define.CommonBuildOptions, error) {
 		}
 	}
 	var err error
-	if o.Memory, err = size("memory", s.Memory); err != nil {
+	if o.Memory, err = parseSize("memory", s.Memory); err != nil {
 		return nil, err
 	}
 	if s.MemorySwap == "-1" {
 		o.MemorySwap = -1
-	} else if o.MemorySwap, err = size("memory_swap", s.MemorySwap); err != nil {
+	} else if o.MemorySwap, err = parseSize("memory_swap", s.MemorySwap); err != nil {
 		return nil, err
 	}
 	if o.ShmSize, err = shmSize(s.ShmSize); err != nil {

@@ -157,6 +157,7 @@ func sysctls(conf *config.Config, s *sandbox.Step) (settings []sandbox.Sysctl) {
 	return settings
 }
 
+// noHostsFile is the error of hosts for a step whose /etc/hosts is the image's.
 func noHostsFile() *failure.Error {
 	return failure.New("", "add_host", `a step with network = "none" has the image's own /etc/hosts`).WithHint("leave one of them out.")
 }
@@ -175,8 +176,10 @@ func checkHost(text string) error {
 // noDNS is the one server that means that steps see the image's own resolv.conf.
 const noDNS = "none"
 
+// isNoDNS tells whether these are that server alone.
 func isNoDNS(servers []string) bool { return len(servers) == 1 && strings.EqualFold(servers[0], noDNS) }
 
+// checkDNS returns what is wrong with the servers, or with the other options beside them.
 func (s *StepDefaults) checkDNS() error {
 	if isNoDNS(s.DNS) {
 		for option, values := range map[string][]string{"dns_search": s.DNSSearch, "dns_option": s.DNSOption} {

@@ -14,9 +14,9 @@ import (
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
-// limits returns the resource limits of steps, as "name=soft:hard", each once: what is asked for, else what containers.conf
+// mergeLimits returns the resource limits of steps, as "name=soft:hard", each once: what is asked for, else what containers.conf
 // says, else for open files and processes, as the library has it, all that this process may give.
-func limits(configured, asked []string) []string {
+func mergeLimits(configured, asked []string) []string {
 	var all, last []string
 	for name, resource := range map[string]int{"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC} {
 		var have unix.Rlimit
@@ -35,8 +35,8 @@ func limits(configured, asked []string) []string {
 	return last
 }
 
-// size parses "512m", in bytes.
-func size(option, text string) (int64, error) {
+// parseSize parses the size of an option, "512m", and returns it in bytes; 0 for "".
+func parseSize(option, text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
@@ -55,11 +55,11 @@ func shmSize(text string) (string, error) {
 	if text == "" || tmpfsSize.MatchString(text) {
 		return text, nil
 	}
-	n, err := size("shm_size", text)
+	n, err := parseSize("shm_size", text)
 	return fmt.Sprint(n), err
 }
 
-// parseLimits parses "name=soft:hard".
+// parseLimits parses limits as mergeLimits returns them, for the sandbox.
 func parseLimits(texts []string) (limits []sandbox.Limit, err error) {
 	for _, text := range texts {
 		u, err := butil.ParseUlimit(text)

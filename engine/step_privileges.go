@@ -89,9 +89,10 @@ func addedCapabilities(base []string, s *StepSettings) ([]string, error) {
 	return merged, nil
 }
 
-// hidden are places where nothing of a device would be seen.
-var hidden = regexp.MustCompile(`^/(dev|(proc|sys)(/.*)?)?$`)
+// noDevicePlace matches where a device can't be shown: what is mounted there would hide it.
+var noDevicePlace = regexp.MustCompile(`^/(dev|(proc|sys)(/.*)?)?$`)
 
+// checkDevice checks "HOST[:CONTAINER][:PERMISSIONS]", or the name of a CDI device.
 func checkDevice(device string) error {
 	if isCDI(device) {
 		return nil
@@ -101,7 +102,7 @@ func checkDevice(device string) error {
 		return failure.New("", "device", "%q is not HOST[:CONTAINER][:rwm]", device).
 			WithHint(`for example "/dev/fuse", or "/dev/sdc:/dev/xvdc:rw".`)
 	}
-	if hidden.MatchString(filepath.Clean(target)) {
+	if noDevicePlace.MatchString(filepath.Clean(target)) {
 		return failure.New("", "device", "%q: %s in the container is no place for a device", device, target)
 	}
 	return nil

@@ -157,6 +157,7 @@ func emulated(machine uint16) bool {
 	return false
 }
 
+// isMachine tells whether four hexadecimal digits are the machine's number, in either order of its bytes.
 func isMachine(digits string, machine uint16) bool {
 	const hex = "0123456789abcdef"
 	low := string([]byte{hex[machine>>4&15], hex[machine&15]})

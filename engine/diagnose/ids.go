@@ -37,6 +37,7 @@ func OwnIDs() (IDs, error) {
 	return Mapped(uids, gids), err
 }
 
+// isMapped tells whether an ID is in one of the ranges.
 func isMapped(ranges []IDRange, id uint32) bool {
 	for _, r := range ranges {
 		if id >= r.First && id-r.First < r.Size {

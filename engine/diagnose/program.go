@@ -151,6 +151,7 @@ func (s *Scene) find(name string) (file string, info rootfs.Info, err error) {
 	return file, info, nil
 }
 
+// searchPath returns the directories that the command's PATH names, with colons between.
 func (s *Scene) searchPath() string {
 	for _, variable := range s.Command.Env {
 		if dirs, ok := strings.CutPrefix(variable, "PATH="); ok {

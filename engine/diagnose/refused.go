@@ -17,6 +17,7 @@ import (
 // refusedCall is something that the kernel refuses a command: what programs print of it, and what has to be so besides.
 type refusedCall struct {
 	line string // a pattern; (?i) is understood
+	// look gets what the pattern's groups matched and all lines that are looked at, and returns nil for something else.
 	look func(s *Scene, m, lines []string) *Cause
 }
 
@@ -96,6 +97,7 @@ func (s *Scene) lacks(what, capability, more string) *Cause {
 		"name": strings.ToLower(strings.TrimPrefix(capability, "CAP_")), "more": more}}
 }
 
+// loop looks for a loop device of the host's that the command wanted to use.
 func (s *Scene) loop(m, _ []string) *Cause {
 	if !s.UserNS || s.Files == nil {
 		return nil
@@ -119,6 +121,7 @@ func (s *Scene) loop(m, _ []string) *Cause {
 // nodev are the file systems that a user namespace may mount, as far as the kernel goes.
 var nodev = []string{"tmpfs", "ramfs", "proc", "sysfs", "devpts", "mqueue", "overlay", "fuse", "cgroup", "cgroup2", "bind", "--bind", "--rbind"}
 
+// mountRefused looks for what a mount(8) lacks: the capability, or a device that a user namespace may mount.
 func (s *Scene) mountRefused(_, _ []string) *Cause {
 	if k := s.lacks("mounting", "CAP_SYS_ADMIN", "; or show the step what it needs, without: mount = [bind(…), tmpfs(…), cache(…)]"); k != nil {
 		return k
@@ -141,6 +144,7 @@ func (s *Scene) mountRefused(_, _ []string) *Cause {
 	return &Cause{trouble.DeviceMount, nil}
 }
 
+// kernelSetting looks whether the line names a setting of the kernel's that there is. It is about steps alone.
 func (s *Scene) kernelSetting(m, _ []string) *Cause {
 	name := strings.ReplaceAll(m[1], ".", "/")
 	if _, err := os.Stat("/proc/sys/" + name); err != nil || s.Place == Machine {
@@ -203,6 +207,7 @@ func (s *Scene) lowPort(_, lines []string) *Cause {
 // portFlags are the options by which commands are told a port, in the word behind.
 var portFlags = []string{"-p", "-P", "-l", "-b", "--port", "--listen", "--bind", "http.server"}
 
+// ping looks for what a ping lacks: the capability, or in the host's network a group that may open its sockets.
 func (s *Scene) ping(_, _ []string) *Cause {
 	if !s.HostNetwork {
 		return s.lacks("ping", "CAP_NET_RAW", "")
@@ -221,6 +226,7 @@ func (s *Scene) ping(_, _ []string) *Cause {
 	return &Cause{trouble.Ping, nil}
 }
 
+// netAdmin is the cause that root of a step may not change the network.
 func (s *Scene) netAdmin(_, _ []string) *Cause {
 	more := ""
 	if s.HostNetwork && s.UserNS {
