@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
@@ -161,11 +162,23 @@ func room(dir string, no syscall.Errno) trouble.Facts {
 		facts["detail"] = "your quota there is used up"
 	case err != nil:
 	case on.Exhausted():
-		facts["detail"] = on.Room()
+		facts["detail"] = left(on)
 	default:
-		facts["detail"] = "after cleaning up, " + on.Room()
+		facts["detail"] = "after cleaning up, " + left(on)
 	}
 	return facts
+}
+
+// left says what is left of a file system: "1.5GiB of 20GiB are free".
+func left(on filesystem.Info) string {
+	if on.NoFiles() {
+		return fmt.Sprintf("no inodes are left of %d, so it takes no more files", on.Files)
+	}
+	text := fmt.Sprintf("%s of %s are free", units.BytesSize(float64(on.Free)), units.BytesSize(float64(on.Total)))
+	if on.Files > 0 && on.FreeFiles < 1000 {
+		text += fmt.Sprintf(", and %d of %d inodes", on.FreeFiles, on.Files)
+	}
+	return text
 }
 
 // closedPlace finds the place whose file system is mounted read-only.

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rlbuild/rlbuild/engine/filesystem"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
 
@@ -26,5 +27,18 @@ func TestNoRoomElsewhere(t *testing.T) {
 	full := explain("run", "x", &os.PathError{Op: "write", Path: b.options.TempDir + "/x", Err: unix.ENOSPC})
 	if got := b.Examine("run", full); got.Error() == full.Error() {
 		t.Errorf("of a file: %v", got)
+	}
+}
+
+func TestLeft(t *testing.T) {
+	const gib = 1 << 30
+	for want, on := range map[string]filesystem.Info{
+		"1.5GiB of 20GiB are free":                              {Free: 3 * gib / 2, Total: 20 * gib, FreeFiles: 5000, Files: 6000},
+		"1GiB of 20GiB are free, and 5 of 6000 inodes":          {Free: gib, Total: 20 * gib, FreeFiles: 5, Files: 6000},
+		"no inodes are left of 6000, so it takes no more files": {Free: gib, Total: 20 * gib, Files: 6000},
+	} {
+		if got := left(on); got != want {
+			t.Errorf("%+v: %q, want %q", on, got, want)
+		}
 	}
 }

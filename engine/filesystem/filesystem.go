@@ -53,18 +53,6 @@ func (i Info) NoFiles() bool { return i.Files > 0 && i.FreeFiles == 0 }
 // can get.
 func (i Info) Exhausted() bool { return i.Total > 0 && i.Free < 64<<10 || i.NoFiles() }
 
-// Room says what is left: "1.5 GiB of 20 GiB are free".
-func (i Info) Room() string {
-	if i.NoFiles() {
-		return fmt.Sprintf("no inodes are left of %d, so it takes no more files", i.Files)
-	}
-	text := fmt.Sprintf("%s of %s are free", Size(i.Free), Size(i.Total))
-	if i.Files > 0 && i.FreeFiles < 1000 {
-		text += fmt.Sprintf(", and %d of %d inodes", i.FreeFiles, i.Files)
-	}
-	return text
-}
-
 // Size writes a number of bytes for people: "1.5 GiB".
 func Size(bytes uint64) string {
 	const unit = 1024
