@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -63,6 +64,57 @@ func tells(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no match for %q in standard error", args[0])
+}
+
+// intime is the script command `intime STATUS PATTERN COMMAND...`: as exits, of a command that is given a time, which stands where
+// the words say TIME, and in $TIME afterwards. On a busy machine it may not have come in it to where it is to be when the time is over,
+// which a line of its standard error tells that matches: then it gets another try, and more time.
+func intime(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: intime STATUS PATTERN COMMAND...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	for _, limit := range []string{"700ms", "3s", "10s", "30s"} {
+		ts.Setenv("TIME", limit)
+		words := []string{args[0]}
+		for _, word := range args[2:] {
+			words = append(words, strings.ReplaceAll(word, "TIME", limit))
+		}
+		exits(ts, false, words)
+		if pattern.MatchString(ts.ReadFile("stderr")) {
+			return
+		}
+	}
+	ts.Fatalf("no match for %q in standard error", args[1])
+}
+
+// gone is the script command `gone TEXT`: no process has the text in its command line. One that was killed just before may need
+// some time for its end; what is looked for here would go on for hours.
+func gone(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || args[0] == "" {
+		ts.Fatalf("usage: gone TEXT")
+	}
+	var left []string
+	for range 200 {
+		if left = processesWith(args[0]); len(left) == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("left running: %s", strings.Join(left, "; "))
+}
+
+// processesWith returns the command lines that hold a text, of all processes.
+func processesWith(text string) (found []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is a good one
+	for _, file := range files {
+		command, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(command), text) {
+			found = append(found, file+": "+strings.ReplaceAll(string(command), "\x00", " "))
+		}
+	}
+	return found
 }
 
 // clean is the script command `clean [STORE RUNROOT]`: no working container is left in the store, nothing is recorded as

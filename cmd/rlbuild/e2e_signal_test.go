@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -34,6 +35,7 @@ const (
 type signalled struct {
 	mode   string        // "group", "tty", or "" for the process alone
 	when   string        // a file that has to be there before the signal is sent
+	until  string        // a shell's command that has to succeed before
 	after  time.Duration // to wait then
 	times  int           // how often it is sent, one after the other
 	within time.Duration
@@ -42,9 +44,10 @@ type signalled struct {
 	argv   []string
 }
 
-// signalMain is a command for the scripts: `signal [-group|-tty] [-when FILE] [-after TIME] [-times N] [-within TIME] NAME PATTERN
-// COMMAND...` starts the command, waits until a line of its output matches (if PATTERN isn't empty), until FILE is there, and for the TIME of -after, sends the signal, and exits with the
-// command's status. With -group the whole process group gets the signal, as from `kill -- -PGID`; with -tty the command has
+// signalMain is a command for the scripts: `signal [-group|-tty] [-when FILE] [-until SHELL] [-after TIME] [-times N] [-within TIME]
+// NAME PATTERN COMMAND...` starts the command, waits until a line of its output matches (if PATTERN isn't empty), until FILE is
+// there, until the line SHELL of a shell succeeds, and for the TIME of -after, sends the signal, and exits with the command's
+// status. A command that may not have come to catching signals yet is ended by them: wait for something that it does. With -group the whole process group gets the signal, as from `kill -- -PGID`; with -tty the command has
 // a terminal, and INT is typed there as Ctrl-C, QUIT as Ctrl-\. With -times the signal is sent again and again, 20 ms apart.
 //
 // How long the command took to end is printed. It fails the test only when it is more than -within, which is generous:
@@ -55,13 +58,14 @@ func signalMain() {
 	group := flags.Bool("group", false, "")
 	tty := flags.Bool("tty", false, "")
 	flags.StringVar(&s.when, "when", "", "")
+	flags.StringVar(&s.until, "until", "", "")
 	flags.DurationVar(&s.after, "after", 0, "")
 	flags.IntVar(&s.times, "times", 1, "")
-	flags.DurationVar(&s.within, "within", 10*time.Second, "")
+	flags.DurationVar(&s.within, "within", 20*time.Second, "")
 	err := flags.Parse(os.Args[1:])
 	args := flags.Args()
 	if err != nil || len(args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: signal [-group|-tty] [-when FILE] [-after TIME] [-times N] [-within TIME] NAME PATTERN COMMAND...")
+		fmt.Fprintln(os.Stderr, "usage: signal [-group|-tty] [-when FILE] [-until SHELL] [-after TIME] [-times N] [-within TIME] NAME PATTERN COMMAND...")
 		os.Exit(signalUsage)
 	}
 	switch {
@@ -79,6 +83,8 @@ func signalMain() {
 }
 
 func (s *signalled) run() (int, error) {
+	// Ignored signals stay ignored in the command, and a shell's background commands begin with such; caught ones don't.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	mark := fmt.Sprintf("RLBUILD_TEST_RUN=%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -149,7 +155,7 @@ func (s *signalled) await(seen <-chan struct{}, ended <-chan error) (status int,
 			return signalTimeout, errors.New("the pattern or the file was not seen in 60 seconds")
 		case <-tick.C:
 		}
-		if there && (s.when == "" || exists(s.when)) {
+		if there && s.ready() {
 			select {
 			case <-ended:
 				return signalEarly, errors.New("the command ended before it was where it should be")
@@ -158,6 +164,11 @@ func (s *signalled) await(seen <-chan struct{}, ended <-chan error) (status int,
 			}
 		}
 	}
+}
+
+// ready tells whether the file is there and the shell's command succeeds.
+func (s *signalled) ready() bool {
+	return (s.when == "" || exists(s.when)) && (s.until == "" || exec.Command("sh", "-c", s.until).Run() == nil)
 }
 
 // sendAll sends the signals and returns how long after the first one the command had ended.
@@ -196,11 +207,11 @@ func (s *signalled) send(group int, terminal *os.File) error {
 	}
 }
 
-// orphans reports whether the process group, or any process with the mark in its environment, still lives two seconds on. The
-// last of them may outlive the leader by the time the kernel needs for its end. Host commands and rlbuild's own helpers have
+// orphans reports whether the process group, or any process with the mark in its environment, still lives some seconds on. The
+// last of them may outlive the leader by the time the kernel needs for its end, and all of them sleep for longer. Host commands and rlbuild's own helpers have
 // the mark, in whatever group they are; a container's steps have an environment of their own. No mark looks at the group alone.
 func orphans(group int, mark string) bool {
-	for range 40 {
+	for range 200 {
 		if !alive(group) && !marked(mark) {
 			return false
 		}
@@ -223,9 +234,10 @@ func marked(mark string) bool {
 	return false
 }
 
-// alive reports whether a process group has a member that isn't a zombie: those wait for init, which may take its time.
+// alive reports whether a process group has a member that isn't a zombie: those wait for init, which may take its time. The first
+// thread of a process that is being killed can be one before the others are.
 func alive(group int) bool {
-	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is a good one
+	files, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stat") // the pattern is a good one
 	for _, file := range files {
 		stat, err := os.ReadFile(file)
 		if err != nil {

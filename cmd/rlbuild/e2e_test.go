@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,12 +11,14 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.podman.io/buildah"
+	"golang.org/x/sys/unix"
 )
 
 // requireNamespaces, when set in the environment, makes missing namespaces a failure; continuous integration sets it.
@@ -148,10 +149,12 @@ func (s suite) params(t *testing.T) testscript.Params {
 			return false, fmt.Errorf("unknown condition")
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"tells": tells,
-			"image": imageCommand,
-			"clean": clean,
+			"exits":  exits,
+			"intime": intime,
+			"gone":   gone,
+			"tells":  tells,
+			"image":  imageCommand,
+			"clean":  clean,
 		},
 	}
 }
@@ -184,6 +187,7 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	env.Setenv("XDG_RUNTIME_DIR", runtime)
 	env.Setenv("STORE", store)
 	env.Setenv("RUNROOT", runroot)
+	env.Setenv("NAP", nap())
 
 	quiet := registry.Logger(log.New(io.Discard, "", 0))
 	open := httptest.NewServer(registry.New(quiet))
@@ -205,20 +209,17 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 			return err
 		}
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, release, err := closedAddress()
 	if err != nil {
 		return err
 	}
-	env.Setenv("CLOSED_REGISTRY", closed.Addr().String())
+	env.Setenv("CLOSED_REGISTRY", closed)
 	env.Setenv("REGISTRY", open.Listener.Addr().String())
 	env.Setenv("WATCHED_REGISTRY", noted.Listener.Addr().String())
 	env.Setenv("AUTH_REGISTRY", guarded.Listener.Addr().String())
 	env.Setenv("TLS_REGISTRY", encrypted.Listener.Addr().String())
 	env.Setenv("FAULTY_REGISTRY", broken.Listener.Addr().String())
 	env.Setenv("EXPIRED_REGISTRY", old.Listener.Addr().String())
-	if err := closed.Close(); err != nil {
-		return err
-	}
 	variables := append([]string(nil), env.Vars...)
 	env.Defer(func() {
 		open.Close()
@@ -228,6 +229,7 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 		broken.CloseClientConnections()
 		broken.Close()
 		old.Close()
+		release()
 		endPodman(runtime)
 		if s.victim == nil {
 			removeInside(env.T(), variables, env.WorkDir)
@@ -238,6 +240,32 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	}
 	return nil
 }
+
+// closedAddress returns an address at which nothing listens, nor can until it is released: somebody else would get the port of
+// a listener that was closed, the next script's registry perhaps.
+func closedAddress() (address string, release func(), err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	release = func() { _ = unix.Close(fd) }
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		release()
+		return "", nil, err
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		release()
+		return "", nil, err
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port), release, nil
+}
+
+// naps counts the scripts of this process.
+var naps atomic.Int64
+
+// nap returns a number of seconds, more than a day of them, that no other script waits for: processes are known by it.
+func nap() string { return fmt.Sprintf("98765.%d%04d", os.Getpid(), naps.Add(1)) }
 
 // removeInside deletes what a script left in its work directory, in the namespace that maps the owners of a store's files.
 func removeInside(t testscript.T, variables []string, dir string) {

@@ -30,14 +30,18 @@ func (j *Journal) Mark() error {
 	return nil
 }
 
-// endGrace is how long killed processes are waited for.
-const endGrace = 3 * time.Second
+// Killed processes are looked for this often, with this pause after each time. A deadline would also count the time in which the
+// machine does nothing for anybody.
+const (
+	endLooks = 300
+	endPause = 10 * time.Millisecond
+)
 
 // EndProcesses kills the processes that the run has left: those with its mark, and those whose root directory is on one of its
 // layers. It returns which those were, "ID (command)" each, and fails if some are still there.
 func (r *Remains) EndProcesses(layers []string) (ended []string, err error) {
 	seen := map[int]bool{}
-	for deadline := time.Now().Add(endGrace); ; time.Sleep(10 * time.Millisecond) {
+	for looks := 1; ; looks++ {
 		left := r.survivors(layers)
 		if len(left) == 0 {
 			return ended, nil
@@ -50,12 +54,13 @@ func (r *Remains) EndProcesses(layers []string) (ended []string, err error) {
 			seen[pid] = true
 			refused = errors.Join(refused, r.kill(pid, layers))
 		}
-		if time.Now().After(deadline) {
+		if looks >= endLooks {
 			if refused == nil {
 				refused = errors.New("they don't end")
 			}
 			return nil, fmt.Errorf("ending %d: %w", len(left), refused)
 		}
+		time.Sleep(endPause)
 	}
 }
 

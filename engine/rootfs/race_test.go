@@ -57,11 +57,9 @@ func TestSwappedDirectory(t *testing.T) {
 			stop := flip(t, root, "flip", "flop")
 			defer stop()
 			worked := 0
-			for end, i := time.Now().Add(time.Second), 0; time.Now().Before(end); i++ {
+			// With few that met the directory the test would show nothing.
+			for end, i := time.Now().Add(time.Second), 0; time.Now().Before(end) || worked < 50; i++ {
 				worked += belowFlip(t, tree, i)
-			}
-			if worked < 50 {
-				t.Errorf("only %d operations met the directory; the test shows nothing", worked)
 			}
 		})
 	}
@@ -124,7 +122,8 @@ func TestSwappedFile(t *testing.T) {
 func TestSwappedDuringRemoval(t *testing.T) {
 	tree, _ := hostile(t)
 	entered := 0
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+	// If none ever entered the directory the test would show nothing.
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) || entered == 0; {
 		must(t, tree.Mkdir("flip/sub", 0o755, true))
 		must(t, tree.WriteFile("flip/secret", nil, rootfs.Write{}))
 		must(t, tree.Symlink("../outside", "flop"))
@@ -138,8 +137,5 @@ func TestSwappedDuringRemoval(t *testing.T) {
 		}
 		_ = tree.Remove("flip", true)
 		_ = tree.Remove("flop", true)
-	}
-	if entered == 0 {
-		t.Error("no removal ever entered the directory; the test shows nothing")
 	}
 }

@@ -215,7 +215,7 @@ func testCommand(t *testing.T, as *user.User, mode string, args ...string) *exec
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "the-program"
-	cmd.WaitDelay = 2 * time.Second // a process left behind keeps the pipes open
+	cmd.WaitDelay = 20 * time.Second // a process left behind keeps the pipes open
 	cmd.Dir = "/"
 	home := t.TempDir()
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), modeName + "=" + mode, "HOME=" + home, "TMPDIR=/tmp"}

@@ -99,23 +99,21 @@ func TestStuckOperations(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	const never = "def f():\n  x = ()\n  for i in range(64):\n    x = (x, x)\n  return {x: 1}\nf()\n" // 2^64 hashes
-	p, err := Parse(Options{Path: "main.star", Source: []byte(never)})
+	const never = "def f():\n  x = ()\n  for i in range(64):\n    x = (x, x)\n  return {x: begun()}\nf()\n" // 2^64 hashes
+	ctx, cancel := context.WithCancelCause(context.Background())
+	verbs := starlark.StringDict{"begun": starlark.NewBuiltin("begun", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+		time.AfterFunc(100*time.Millisecond, func() { cancel(errors.New("stopped")) })
+		return starlark.None, nil
+	})}
+	p, err := Parse(Options{Path: "main.star", Predeclared: verbs, Source: []byte(never)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 100*time.Millisecond, errors.New("stopped"))
-	defer cancel()
 	if os.Getenv("STUCK") == "" { // the goroutine goes on for ever: it gets a process of its own
 		again(t, "STUCK=1")
 		return
 	}
-	start := time.Now()
-	err = p.Run(ctx)
-	wantEnd(t, err, "stopped", "main.star:5")
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("took %v", took)
-	}
+	wantEnd(t, p.Run(ctx), "stopped", "main.star:5")
 }
 
 // TestMemoryIsLimited lets scripts eat, each in a process of its own whose largest size is looked at.
@@ -137,8 +135,13 @@ func TestMemoryIsLimited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if os.Getenv("EAT") == "" {
-				// What doubles can do so twice before anybody looks, on a busy machine.
-				if rss := again(t, "EAT=1"); rss > 16*limit {
+				// What doubles can do so twice before anybody looks, on a busy machine; once in a while, on a very busy one, again.
+				rss := again(t, "EAT=1")
+				for tries := 1; rss > 16*limit && tries < 4; tries++ {
+					t.Logf("%d MiB", rss>>20)
+					rss = again(t, "EAT=1")
+				}
+				if rss > 16*limit {
 					t.Errorf("it grew to %d MiB, with a limit of %d", rss>>20, limit>>20)
 				} else {
 					t.Logf("%d MiB", rss>>20)
@@ -146,11 +149,7 @@ func TestMemoryIsLimited(t *testing.T) {
 				return
 			}
 			err := limited(t, source, Limits{Memory: limit}, nil)
-			place := "main.star:"
-			if name == "twice" { // its operations are short: one may end, and its place be gone, just when it is given up
-				place = ""
-			}
-			wantEnd(t, err, "need more memory than the 200 MiB", place)
+			wantEnd(t, err, "need more memory than the 200 MiB", "main.star:")
 		})
 	}
 	if os.Getenv("EAT") == "" {
@@ -180,12 +179,14 @@ func again(t *testing.T, env string) int64 {
 // TestVerbsAreWaitedFor holds that a stopped script is not left while a builtin of rlbuild's own is still at work.
 func TestVerbsAreWaitedFor(t *testing.T) {
 	ended := false
+	ctx, cancel := context.WithCancelCause(context.Background())
 	slow := starlark.NewBuiltin("slow", func(thread *starlark.Thread, _ *starlark.Builtin, _ starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		end, err := Begin(thread)
 		if err != nil {
 			return nil, err
 		}
 		defer end()
+		cancel(errors.New("stopped"))
 		<-Context(thread).Done()
 		time.Sleep(stopGrace + 200*time.Millisecond) // cleaning up
 		ended = true
@@ -195,8 +196,6 @@ func TestVerbsAreWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 10*time.Millisecond, errors.New("stopped"))
-	defer cancel()
 	if err := p.Run(ctx); !ended || err == nil || err.Error() != "stopped" {
 		t.Errorf("ended %v, %v", ended, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -64,10 +65,19 @@ func (p *Program) Run(ctx context.Context) error {
 	go g.watch(ctx, done, stuck)
 	select {
 	case <-stuck:
-		return p.abandonedError(ctx, g) // with the memory limit as it is: changing it waits for the very operation
+		abandoned := p.abandonedError(ctx, g)
+		if len(abandoned.Frames) > 0 {
+			return abandoned // with the memory limit as it is: changing it waits for the very operation
+		}
+		// The operation has ended just now, and so does the script, which says where.
+		select {
+		case <-done:
+		case <-time.After(stopGrace):
+			return abandoned
+		}
 	case <-done:
-		debug.SetMemoryLimit(earlier)
 	}
+	debug.SetMemoryLimit(earlier)
 	if failed == nil {
 		return nil
 	}
