@@ -9,7 +9,8 @@ TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_d
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # A stripped test binary matters: it is also the rlbuild under test, and chroot isolation copies it for every step.
-GOTEST  := -count=1 -timeout=40m -tags=$(TAGS) -trimpath -ldflags=-s
+# Many tests wait most of the time, so there are twice as many at once as there are processors.
+GOTEST  := -count=1 -timeout=40m -parallel=$(shell echo $$((2 * $$(nproc)))) -tags=$(TAGS) -trimpath -ldflags=-s
 GOBUILD := go build -tags=$(TAGS) -trimpath
 
 SHELL := /bin/bash
@@ -51,7 +52,7 @@ e2e: setup-test peer
 # The same jobs as shell scripts with buildah and as scripts of rlbuild, and what came of them compared. CASES picks jobs:
 # make parity CASES=copy_
 parity: setup-test peer
-	@.ci/test $(GOTEST) -parallel=4 -run='TestParity$$/.*/$(or $(CASES),.)' -- ./cmd/rlbuild
+	@.ci/test $(GOTEST) -run='TestParity$$/.*/$(or $(CASES),.)' -- ./cmd/rlbuild
 
 # Every fuzz target for a minute, or FUZZTIME; FUZZ picks some: make fuzz FUZZ=engine/script FUZZTIME=10m
 fuzz: setup-test peer
@@ -66,7 +67,7 @@ bench: build setup-bench peer
 lint: setup
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go' 2>/dev/null || find . -name '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
-	go vet -tags=$(TAGS) ./...
+	go vet -tags=$(TAGS) -trimpath ./... # without -trimpath all that is imported would be compiled for this alone
 
 check: lint test
 

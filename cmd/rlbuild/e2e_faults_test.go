@@ -19,6 +19,7 @@ func TestFaults(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can break a machine")
 	}
+	t.Parallel()
 	victim, err := user.Lookup("rlbuild-test")
 	if err != nil {
 		if os.Getenv(requireNamespaces) != "" {

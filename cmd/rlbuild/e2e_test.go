@@ -70,12 +70,14 @@ func TestRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can run this")
 	}
+	t.Parallel()
 	runSuite(t, suite{dir: "root", driver: "overlay", root: true})
 }
 
-// ordinary runs a suite that is about ordinary users.
+// ordinary runs a suite that is about ordinary users. All suites are one heap of scripts: many of those wait most of the time.
 func ordinary(t *testing.T, s suite) {
 	needUser(t)
+	t.Parallel()
 	runSuite(t, s)
 }
 

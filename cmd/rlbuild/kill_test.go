@@ -59,6 +59,7 @@ RUN sleep 0.05
 // percent of the usual number.
 func TestKills(t *testing.T) {
 	needUser(t)
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("RLBUILD_KILL_SEED"); text != "" {
 		var err error
