@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rlbuild/rlbuild/engine/output"
 )
 
@@ -26,6 +28,9 @@ type streams struct {
 	typist                *typist
 	epilogues             []*epilogue
 }
+
+// outputGrace is how long the output of a command that has ended is waited for, where something holds its end open.
+const outputGrace = time.Second
 
 // streamOptions says how a command's streams are to be.
 type streamOptions struct {
@@ -117,10 +122,28 @@ func (s *streams) output(i int) io.Writer {
 	return tee{s.step.Stream(), s.captures[i]}
 }
 
+// read passes on what is printed, until the pipe or terminal ends, or finish says so.
 func (s *streams) read(from *os.File, to io.Writer) {
 	s.readers.Go(func() {
-		_, _ = io.Copy(to, from) // ends with the pipe or terminal, or when finish says so
+		// Who looks at the display may be slow, and what was printed in time is still in the pipe then.
+		if _, err := io.Copy(to, from); errors.Is(err, os.ErrDeadlineExceeded) {
+			_, _ = io.CopyN(to, from, arrived(from))
+		}
 	})
+}
+
+// arrived returns how many bytes of a pipe or terminal are there to be read, and lets them be read.
+func arrived(from *os.File) (n int64) {
+	conn, err := from.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = conn.Control(func(fd uintptr) {
+		count, _ := unix.IoctlGetInt(int(fd), unix.TIOCINQ) // none is as good
+		n = int64(count)
+	})
+	_ = from.SetReadDeadline(time.Now().Add(outputGrace))
+	return n
 }
 
 // tee shows and keeps. A full disk must not stop a command from being read: what can't be kept is still shown, and
@@ -144,7 +167,7 @@ func (s *streams) finish(title string, argv []string) (*Result, ending, error) {
 	err := s.feeder.stop()
 	// A process that outlived the step, and may go on, can still hold the pipes: don't wait for its end.
 	for _, r := range s.readEnds {
-		_ = r.SetReadDeadline(time.Now().Add(time.Second))
+		_ = r.SetReadDeadline(time.Now().Add(outputGrace))
 	}
 	s.readers.Wait()
 	for _, r := range s.readEnds {

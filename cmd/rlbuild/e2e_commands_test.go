@@ -66,6 +66,22 @@ func tells(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("no match for %q in standard error", args[0])
 }
 
+// same is the script command `same FILE COMMAND...`: the command succeeds, and its standard output is what the file holds. It has
+// some tries, for the reason that tells has.
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: same FILE COMMAND...")
+	}
+	want := ts.ReadFile(args[0])
+	for range 6 {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if ts.ReadFile("stdout") == want {
+			return
+		}
+	}
+	ts.Fatalf("standard output isn't what %s holds:\n%s", args[0], want)
+}
+
 // intime is the script command `intime STATUS PATTERN COMMAND...`: as exits, of a command that is given a time, which stands where
 // the words say TIME, and in $TIME afterwards. On a busy machine it may not have come in it to where it is to be when the time is over,
 // which a line of its standard error tells that matches: then it gets another try, and more time.

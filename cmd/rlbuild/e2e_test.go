@@ -156,6 +156,7 @@ func (s suite) params(t *testing.T) testscript.Params {
 			"gone":   gone,
 			"tells":  tells,
 			"image":  imageCommand,
+			"same":   same,
 			"clean":  clean,
 		},
 	}
