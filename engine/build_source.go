@@ -18,6 +18,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
+	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
 // BuildSource says what is built: instructions, and what they may use.
@@ -118,7 +119,9 @@ func (b *build) sources(ctx context.Context) error {
 		case file.Name == "-":
 			err = b.keep("Containerfile", os.Stdin)
 		case isURL(file.Name):
-			err = b.fetch(ctx, file.Name)
+			if err = b.fetch(ctx, file.Name); silent(err, "") {
+				return trouble.Silent.Explain("build", shownURL(file.Name), err, silentWhere(err, ""))
+			}
 		default:
 			at := file.Source
 			inContext := Source{Root: root.Root, Path: path.Join(root.Path, file.Name)}

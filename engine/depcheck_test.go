@@ -39,7 +39,7 @@ var table = []room{
 		name: "cmd/rlbuild",
 		rooms: []string{
 			"builtins", "engine", "engine/script", "engine/rootless", "engine/store", "engine/rootfs", "engine/reference",
-			"engine/output", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure",
+			"engine/output", "engine/silence", "engine/journal", "engine/trouble", "engine/checkup", "engine/failure",
 		},
 		external: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/sirupsen/logrus", "golang.org/x/term",
@@ -74,7 +74,8 @@ var table = []room{
 		rooms: []string{
 			"engine/rootless", "engine/store", "engine/sandbox", "engine/layer", "engine/transfer", "engine/compress",
 			"engine/gpg", "engine/diagnose", "engine/agent",
-			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/reach", "engine/filesystem", "engine/journal",
+			"engine/ociarchive", "engine/rootfs", "engine/reference", "engine/output", "engine/silence", "engine/reach", "engine/filesystem",
+			"engine/journal",
 			"engine/trouble", "engine/checkup", "engine/failure",
 		},
 		external: []string{
@@ -179,6 +180,11 @@ var table = []room{
 		rooms:    []string{"engine/failure"},
 		external: []string{"golang.org/x/sys", "golang.org/x/term"},
 		why:      "Lines and bytes; what makes them is not its business.",
+	},
+	{
+		name:     "engine/silence",
+		external: []string{"golang.org/x/sys"},
+		why:      "It knows connections and whether bytes move; who is at their other end, and what for, errors say.",
 	},
 	{
 		name:     "engine/compress",

@@ -32,6 +32,7 @@
 //   - engine/reference parses image names and transports. It must not know the network or the store.
 //   - engine/output shows a run's output line by line under its steps and captures it, bounded. It must not know what a
 //     step does.
+//   - engine/silence gives up connections that no byte moves over. It must not know what a registry is.
 //   - engine/compress compresses a stream on all processors. It must not know images.
 //   - engine/ociarchive writes an OCI archive in one pass. It must not know where the blobs come from.
 //   - engine/gpg signs with the user's GPG keys, by way of the gpg program. It must not know what is signed.

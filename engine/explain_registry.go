@@ -69,6 +69,8 @@ var registrySigns = []sign{
 	{of: trouble.NotListening, when: func(err error, _ string) bool { return dialling(err) && errors.Is(err, syscall.ECONNREFUSED) }, facts: dialled},
 	{of: trouble.NoSuchHost, when: func(err error, _ string) bool { return errors.As(err, new(*net.DNSError)) }, facts: lookedUp},
 	{of: trouble.Unreachable, when: unreachable, facts: dialled},
+	{of: trouble.Unreachable, when: noHandshake, facts: unshaken},
+	{of: trouble.Silent, when: silent, facts: silentWhere},
 	{of: trouble.CutOff, when: cutOff},
 }
 

@@ -93,7 +93,9 @@ func (b *Builder) webClient(a Access) (*http.Client, error) {
 			return nil, err
 		}
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, Proxy: http.ProxyFromEnvironment}}, nil
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: config, TLSHandshakeTimeout: handshakeTime, Proxy: http.ProxyFromEnvironment,
+	}}, nil
 }
 
 // fetch is one download.
@@ -189,6 +191,10 @@ func explainFetch(source string, err error) error {
 		return bad("%w", trouble.NotListening.Reason(err, dialled(err, ""))).WithHint("check the URL's host and port.")
 	case errors.As(err, &dns):
 		return bad("%w", trouble.NoSuchHost.Reason(err, lookedUp(err, ""))).WithHint("check the URL's host and this machine's network.")
+	case silent(err, ""):
+		return trouble.Silent.Explain("fetching", source, err, silentWhere(err, ""))
+	case noHandshake(err, ""):
+		return bad("%w", trouble.Unreachable.Reason(err, unshaken(err, ""))).WithHint("check the URL's host and port.")
 	case strings.Contains(err.Error(), "x509:"):
 		return bad("%s", err.Error()[strings.Index(err.Error(), "x509:"):]).
 			WithHint("name the directory with the server's authority in cert_dir; or, if you trust the network, tls_verify = False.")

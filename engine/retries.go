@@ -48,6 +48,9 @@ var retrying = sync.OnceValue(func() *regexp.Regexp {
 func (h retryHook) Fire(entry *logrus.Entry) error {
 	if m := retrying().FindStringSubmatch(entry.Message); m != nil {
 		reason := m[4][strings.LastIndex(m[4], ": ")+1:] // the innermost
+		if why := silentText(m[4]); why != "" {
+			reason = why
+		}
 		h(fmt.Sprintf("%s; trying again in %s (%s of %s)", failure.Redact(strings.TrimSpace(reason)), m[1], m[2], m[3]))
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -38,6 +39,7 @@ type flags struct {
 	registriesConf        string
 	registriesConfDir     string
 	shortNames            string
+	registryTimeout       time.Duration
 	inspect               bool // set by doctor alone: what is wrong is what it is after
 	logLevel              string
 	code                  string
@@ -46,6 +48,10 @@ type flags struct {
 
 	changed func(name string) bool
 }
+
+// registryTimeout is how long a registry may be silent, by default. One that copies a large blob to where it is kept, before it says
+// that it has it, takes a minute or two; gateways give up after one. Kubernetes' nodes wait for as long as this when they pull.
+const registryTimeout = 5 * time.Minute
 
 // execute runs the command line and is the only place that prints final errors.
 func execute(std streams, args []string) int {
@@ -123,6 +129,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.registriesConf, "registries-conf", "", "`file` to use as registries.conf")
 	p.StringVar(&f.registriesConfDir, "registries-conf-dir", "", "`directory` to use as registries.conf.d")
 	p.StringVar(&f.shortNames, "short-name-alias-conf", "", "`file` with the user's own short names for images")
+	p.DurationVar(&f.registryTimeout, "registry-timeout", registryTimeout, "give up on a registry, or a server of files, when nothing has come from it for a `time`; 0 for no limit")
 	p.StringVar(&f.logLevel, "log-level", "warn", "what is said besides the script's own output: error, warn, info, debug or trace")
 	p.BoolVar(&f.keep, "keep", false, "keep working containers for a look, and say their names")
 	p.BoolVarP(&f.quiet, "quiet", "q", false, "don't show steps and their output")
@@ -152,6 +159,9 @@ func (f *flags) check() error {
 	if f.commitMethod != "" && !slices.Contains(engine.CommitMethods(), f.commitMethod) {
 		return failure.New("--commit-method", fmt.Sprintf("%q", f.commitMethod), "is none of %s",
 			strings.Join(engine.CommitMethods(), ", ")).WithKind(failure.Usage)
+	}
+	if f.registryTimeout < 0 {
+		return failure.New("--registry-timeout", f.registryTimeout.String(), "is less than nothing").WithKind(failure.Usage)
 	}
 	for _, path := range []*string{&f.root, &f.runRoot, &f.imageStore, &f.authFile, &f.certDir, &f.signaturePolicy,
 		&f.registriesConf, &f.registriesConfDir, &f.shortNames} {

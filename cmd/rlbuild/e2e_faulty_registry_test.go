@@ -82,8 +82,8 @@ var faultyAnswers = map[string]faultyAnswer{
 	"fails-503":        {"GET blobs", answers(503, "text/html", "<html>come back later")},
 	"cut-manifest":     {"GET manifests", cutManifest},
 	"cut-blob":         {"GET blobs", half(abort)},
-	"silent-manifest":  {"GET manifests", silence},
-	"silent-blob":      {"GET blobs", half(silence)},
+	"silent-manifest":  {"GET manifests", sayNothing},
+	"silent-blob":      {"GET blobs", half(sayNothing)},
 	"trickle-blob":     {"GET blobs", half(trickle)},
 	"short-blob":       {"GET blobs", half(nil)},
 	"corrupt-blob":     {"GET blobs", corrupt},
@@ -96,7 +96,7 @@ var faultyAnswers = map[string]faultyAnswer{
 	"push-denied":       {"POST blobs", refuses(403, "DENIED", "requested access to the resource is denied")},
 	"push-500":          {"POST blobs", answers(500, "text/plain", "oops")},
 	"push-cut":          {"PATCH blobs", abort},
-	"push-silent":       {"PATCH blobs", silence},
+	"push-silent":       {"PATCH blobs", sayNothing},
 	"push-507":          {"PATCH blobs", refuses(507, "UNKNOWN", "no space left")},
 	"push-manifest":     {"PUT manifests", answers(500, "text/plain", "oops")},
 	"push-manifest-cut": {"PUT manifests", abort},
@@ -130,8 +130,8 @@ func cutManifest(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	abort(w, r, next)
 }
 
-// silence says no more, and takes nothing either, until the client goes.
-func silence(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }
+// sayNothing says no more, and takes nothing either, until the client goes.
+func sayNothing(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }
 
 // trickle says a byte now and then.
 func trickle(w http.ResponseWriter, r *http.Request, _ http.Handler) {

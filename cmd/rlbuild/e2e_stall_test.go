@@ -27,6 +27,7 @@ import (
 //   - manifest: to a request for a manifest
 //   - blob: in the middle of a blob that is fetched
 //   - trickle: nowhere, but a blob comes a byte at a time
+//   - drip: as trickle, and so that a small blob comes to its end
 //   - upload: in the middle of a blob that is sent
 //   - finish: when a blob was sent, and only its digest is to be named
 //
@@ -151,10 +152,11 @@ func stalling(where, registry string, reached func()) http.Handler {
 			reached()
 			select {}
 		})
-	case "trickle":
+	case "trickle", "drip":
+		size := map[string]int64{"trickle": 1, "drip": 64}[where]
 		behind.ModifyResponse = slowBlobs(func(body io.Reader, to io.Writer) {
 			for {
-				if _, err := io.CopyN(to, body, 1); err != nil {
+				if _, err := io.CopyN(to, body, size); err != nil {
 					return
 				}
 				reached()

@@ -9,6 +9,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/rootless"
+	"github.com/rlbuild/rlbuild/engine/silence"
 )
 
 func loginCommand(std streams, f *flags) *cobra.Command {
@@ -29,7 +30,7 @@ What isn't given is asked for. A password on the command line can be seen by oth
 			if err := f.access(std, &o, args); err != nil {
 				return err
 			}
-			return engine.Login(context.Background(), o)
+			return engine.Login(silence.Watch(context.Background(), f.registryTimeout), o)
 		},
 	}
 	p := command.Flags()

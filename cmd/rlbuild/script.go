@@ -23,6 +23,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/rootless"
 	"github.com/rlbuild/rlbuild/engine/script"
+	"github.com/rlbuild/rlbuild/engine/silence"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
 
@@ -217,6 +218,7 @@ func (j *job) checkArgs(program *script.Program) error {
 // wait once it is interrupted.
 func (j *job) run(program *script.Program) error {
 	ctx, stop := context.WithCancelCause(context.Background())
+	ctx = silence.Watch(ctx, j.flags.registryTimeout)
 	j.stop = stop
 	defer stop(nil)
 	defer catchSignals(stop)()

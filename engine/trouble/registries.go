@@ -2,7 +2,7 @@ package trouble
 
 var registryTroubles = Group{"Registries and the network", []*Trouble{
 	Login, Denied, NoImage, NoRepository, NoBlob, TooMany, ServerFails, PlainHTTP, Authority, CertificateName, CertificateTime,
-	NotListening, NoSuchHost, Unreachable, CutOff, Redirects, NoManifest, Damaged, NoDocker, NoAttachments,
+	NotListening, NoSuchHost, Unreachable, Silent, CutOff, Redirects, NoManifest, Damaged, NoDocker, NoAttachments,
 }}
 
 var (
@@ -89,6 +89,13 @@ var (
 		See:  "dial tcp: i/o timeout; no route to host; network is unreachable",
 		Why:  "{address} can't be reached from here: {detail}",
 		Cure: "Check this machine's network, its firewall, and whether it needs a proxy: HTTPS_PROXY",
+	}
+	Silent = &Trouble{
+		Name: "silent",
+		See:  "nothing, for ever",
+		Why:  "nothing came from {address} for {time}: {detail}",
+		Cure: "Try again later, and see whether a proxy or a firewall is on the way; retry and retry_delay say how often that is done by itself. " +
+			"If the registry needs longer: --registry-timeout",
 	}
 	CutOff = &Trouble{
 		Name: "connection-cut",

@@ -1,0 +1,235 @@
+// Package silence gives up connections to servers that say nothing, for clients that would wait for ever.
+package silence
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Silence is one that a server was given up for.
+type Silence struct {
+	Address string        // HOST:PORT that the connection leads to: the server's, or that of a proxy on the way
+	Sending bool          // the server doesn't take what is sent to it; else it doesn't say what it is waited for
+	Limit   time.Duration // how long no byte moved in either direction
+}
+
+// longestLook bounds the time between two looks at a connection, and with that how much longer than its limit a silence
+// may last.
+const longestLook = 10 * time.Second
+
+// readersPause is how much later than writing reading fails.
+const readersPause = 100 * time.Millisecond
+
+// Watch returns a context in which HTTP requests over TCP don't wait for a silent server longer than limit: reading from and writing
+// to its connection then fail with os.ErrDeadlineExceeded, and Of knows why. A limit of 0 is none. It ends with
+// ctx.
+//
+// What a connection's two ends have done is asked of the kernel, below TLS and HTTP. It isn't the server that is silent as long as
+//   - bytes come or are acknowledged, however few,
+//   - bytes have come that this process hasn't read, as it unpacks what came before, or waits for a lock or a disk,
+//   - its request isn't all written and no bytes of it wait to be sent: then those who make them are slow.
+//
+// Making a connection isn't watched, for which the clients have times of their own. A connection that is kept for further
+// requests may be given up as well; the client makes another then.
+func Watch(ctx context.Context, limit time.Duration) context.Context {
+	if limit <= 0 {
+		return ctx
+	}
+	w := &watch{ctx: ctx, limit: limit, lines: map[net.Conn]*line{}}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { w.begin(info.Conn) },
+		// The first field, before anything of the request is sent. HTTP/2 has its own name for it.
+		WroteHeaderField: func(key string, _ []string) {
+			if key == "Host" || key == ":authority" {
+				w.writing()
+			}
+		},
+		WroteRequest: func(httptrace.WroteRequestInfo) { w.written() },
+	})
+}
+
+type watch struct {
+	ctx   context.Context
+	limit time.Duration
+
+	mu         sync.Mutex
+	unfinished int // requests that aren't all written
+	lines      map[net.Conn]*line
+}
+
+// line is a connection.
+type line struct {
+	tcp   *net.TCPConn
+	since time.Time // when it was last known not to be silent
+	last  moved
+
+	begun   time.Time // when its request got it
+	writing bool      // the request may be one that isn't all written
+}
+
+// moved is how many bytes have come and gone since the connection was made.
+type moved struct{ received, acknowledged uint64 }
+
+// begin is called when a request gets its connection, new or used.
+func (w *watch) begin(conn net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.lines[conn]; l != nil {
+		// If it was given up just now, nothing of the request can be written to it, and the client takes another.
+		l.since, l.begun, l.writing = time.Now(), time.Now(), true
+		return
+	}
+	tcp := tcpOf(conn)
+	if tcp == nil {
+		return
+	}
+	w.lines[conn] = &line{tcp: tcp, since: time.Now(), begun: time.Now(), writing: true}
+	go w.follow(conn)
+}
+
+// tcpOf finds the connection below those of TLS, or returns nil.
+func tcpOf(conn net.Conn) *net.TCPConn {
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// writing is called when a request begins to be written.
+func (w *watch) writing() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unfinished++
+}
+
+// atOnce is how long a request without a body takes to be written at most, from when it has its connection.
+const atOnce = 100 * time.Millisecond
+
+// written is called when some request is written, or failed to be. Which one isn't told. When none is left it doesn't matter. Else it
+// is taken for the last one begun, if that was just now: a download that an unfinished upload takes its bytes from has to
+// be watched, or the two would wait for ever.
+func (w *watch) written() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unfinished = max(w.unfinished-1, 0) // a request that isn't even begun can fail to be written, too
+	var last *line
+	for _, l := range w.lines {
+		if w.unfinished == 0 {
+			l.writing = false
+		} else if l.writing && (last == nil || l.begun.After(last.begun)) {
+			last = l
+		}
+	}
+	if last != nil && time.Since(last.begun) < atOnce {
+		last.writing = false
+	}
+}
+
+// follow looks at a connection until it is closed or given up.
+func (w *watch) follow(conn net.Conn) {
+	ticker := time.NewTicker(max(min(w.limit/20, longestLook), time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !w.look(conn) {
+			return
+		}
+	}
+}
+
+// look gives a connection up that has been silent for too long. It returns false when there is nothing more to look at.
+func (w *watch) look(conn net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.lines[conn]
+	now, err := ask(l.tcp)
+	if err != nil { // it is closed
+		delete(w.lines, conn)
+		return false
+	}
+	if now.moved != l.last || now.unread > 0 || now.unsent == 0 && l.writing && w.unfinished > 0 {
+		l.since, l.last = time.Now(), now.moved
+		return true
+	}
+	if time.Since(l.since) < w.limit {
+		return true
+	}
+	delete(w.lines, conn)
+	ended.Store(key(l.tcp.LocalAddr().String(), l.tcp.RemoteAddr().String()),
+		Silence{Address: l.tcp.RemoteAddr().String(), Sending: now.unsent > 0, Limit: w.limit})
+	// Not shut down: an answer of unknown length would look complete. Who writes is told first, since what fails first has the
+	// client close the connection, which is all that the other learns.
+	_ = l.tcp.SetWriteDeadline(time.Unix(1, 0)) // they can only fail for a connection that is closed
+	_ = l.tcp.SetReadDeadline(time.Now().Add(readersPause))
+	return false
+}
+
+// state is what the kernel knows of a connection.
+type state struct {
+	moved  moved
+	unread int // bytes that have come
+	unsent int // bytes that are written and not acknowledged
+}
+
+func ask(conn *net.TCPConn) (s state, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return s, err
+	}
+	var info *unix.TCPInfo
+	controlErr := raw.Control(func(fd uintptr) {
+		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err != nil {
+			return
+		}
+		if s.unread, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ); err != nil {
+			return
+		}
+		s.unsent, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	})
+	if err = errors.Join(controlErr, err); err != nil {
+		return s, err
+	}
+	s.moved = moved{received: info.Bytes_received, acknowledged: info.Bytes_acked}
+	return s, nil
+}
+
+// ended are the connections that were given up, by key. They are the process's, whoever asks.
+var ended sync.Map
+
+// key is how net.OpError writes a connection.
+func key(local, remote string) string { return local + "->" + remote }
+
+// Of returns the silence that an error comes from.
+func Of(err error) (Silence, bool) {
+	var op *net.OpError
+	if !errors.As(err, &op) || !errors.Is(op.Err, os.ErrDeadlineExceeded) || op.Source == nil || op.Addr == nil {
+		return Silence{}, false
+	}
+	return Between(op.Source.String(), op.Addr.String())
+}
+
+// Between returns the silence that a connection was given up for. Addresses are HOST:PORT.
+func Between(local, remote string) (Silence, bool) {
+	s, found := ended.Load(key(local, remote))
+	if !found {
+		return Silence{}, false
+	}
+	return s.(Silence), true
+}
