@@ -9,7 +9,7 @@ var accessParams = []param{
 	{name: "creds", kind: aString, keyword: true, doc: `"user:password" for the registry; it never shows in messages`},
 	{name: "tls_verify", kind: aBool, keyword: true,
 		doc: "require HTTPS and check certificates; registries on the loopback interface are exempt unless this says otherwise"},
-	{name: "retry", kind: anInt, keyword: true, fallback: "3", doc: "how often a registry that fails is asked again"},
+	{name: "retry", kind: anInt, keyword: true, fallback: "3", doc: "how often a registry that fails, or is silent for as long as --registry-timeout, is asked again"},
 	{name: "retry_delay", kind: aDuration, keyword: true, fallback: `"2s"`, doc: "how long to wait before that"},
 }
 
