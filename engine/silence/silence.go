@@ -24,7 +24,7 @@ type Silence struct {
 // may last.
 const longestLook = 10 * time.Second
 
-// readersPause is how much later than writing reading fails.
+// readersPause is how much later than writing reading fails where something is being written.
 const readersPause = 100 * time.Millisecond
 
 // Watch returns a context in which HTTP requests over TCP don't wait for a silent server longer than limit: reading from and writing
@@ -174,10 +174,14 @@ func (w *watch) look(conn net.Conn) bool {
 	delete(w.lines, conn)
 	ended.Store(key(l.tcp.LocalAddr().String(), l.tcp.RemoteAddr().String()),
 		Silence{Address: l.tcp.RemoteAddr().String(), Sending: now.unsent > 0, Limit: w.limit})
-	// Not shut down: an answer of unknown length would look complete. Who writes is told first, since what fails first has the
-	// client close the connection, which is all that the other learns.
+	// Not shut down: an answer of unknown length would look complete.
 	_ = l.tcp.SetWriteDeadline(time.Unix(1, 0)) // they can only fail for a connection that is closed
-	_ = l.tcp.SetReadDeadline(time.Now().Add(readersPause))
+	read := time.Unix(1, 0)
+	if now.unsent > 0 {
+		// What fails first has the client close the connection, which is all that the other learns, and nobody retries on.
+		read = time.Now().Add(readersPause)
+	}
+	_ = l.tcp.SetReadDeadline(read)
 	return false
 }
 
