@@ -93,6 +93,7 @@ type build struct {
 	library        define.BuildOptions
 	scan           *scanning  // nil without one
 	protect        *protector // nil signs nothing
+	place          *placing   // of the image outside the store; nil without a tag
 }
 
 // prepare gets the sources and says it all in the library's words.
@@ -136,6 +137,9 @@ func (b *build) do(ctx context.Context) (*Built, error) {
 	}
 	id, err := b.scanned(streams, func() (string, error) { return b.call(ctx) })
 	result, end, _ := streams.finish(title, nil) // nothing was typed to it
+	if b.place != nil && ctx.Err() == nil {
+		err = b.place.finish(err)
+	}
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
 	}
@@ -143,6 +147,9 @@ func (b *build) do(ctx context.Context) (*Built, error) {
 		return nil, b.explain(err, result, end)
 	}
 	built, err := b.built(ctx, id)
+	if err == nil {
+		b.run.settle()
+	}
 	if err != nil || !b.protect.signs() {
 		return built, err
 	}
@@ -198,6 +205,9 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 	s := b.run.options.Store
 	if !b.options.Steps.Remove || !b.options.Steps.ForceRemove { // the latter is about builds that fail
 		s = s.ForKeeps()
+	}
+	if b.options.Cache.Layers {
+		s = s.Caching()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -259,6 +269,9 @@ func endsSoon(done <-chan struct{}, before []process) bool {
 func (b *build) release() {
 	if b.memory != "" {
 		_ = detach(b.memory)
+	}
+	if b.place != nil {
+		_ = b.place.Close() // so does the next run, by the journal
 	}
 	_ = rootfs.RemoveAll(b.dir) // a call that is left to itself may mount something there yet; the run's end tries again
 }

@@ -198,7 +198,10 @@ func (b *build) translateImage() (err error) {
 			name.Transport = "" // a plain name is one in the store, in the one that is open
 		}
 		if i == 0 {
-			l.Output = name.String()
+			if b.place, err = b.run.place(name); err != nil {
+				return failure.New("build", b.subject, "%w", err)
+			}
+			l.Output = b.place.name.String()
 		} else {
 			l.AdditionalTags = append(l.AdditionalTags, name.String())
 		}

@@ -11,13 +11,11 @@ import (
 	"go.podman.io/buildah"
 	"go.podman.io/buildah/define"
 	"go.podman.io/buildah/docker"
-	dockerref "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/rlbuild/rlbuild/engine/failure"
-	"github.com/rlbuild/rlbuild/engine/layer"
 	"github.com/rlbuild/rlbuild/engine/reference"
 )
 
@@ -53,6 +51,9 @@ func (c *Container) Commit(ctx context.Context, o CommitOptions) (*Image, error)
 	}
 	c.noteLoss(job.CommitOptions, job.library.PreferredManifestType)
 	image, manifest, err := job.image(ctx)
+	if err == nil {
+		b.settle()
+	}
 	if err == nil && protect.signs() {
 		err = b.sign(ctx, image, job.dest, job.library.SystemContext, protect)
 	}
@@ -148,7 +149,29 @@ func (j *commitment) image(ctx context.Context) (image *Image, manifest []byte, 
 			return nil, nil, err
 		}
 	}
-	return j.byLibrary(ctx)
+	return j.placed(func() (*Image, []byte, error) { return j.byLibrary(ctx) })
+}
+
+// placed has the image written to a neighbour of its place, if that is a file or a directory.
+func (j *commitment) placed(write func() (*Image, []byte, error)) (*Image, []byte, error) {
+	if j.Name == "" {
+		return write()
+	}
+	name, err := j.container.run.parse(j.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	place, err := j.container.run.place(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer place.Close()
+	defer func(dest types.ImageReference) { j.dest = dest }(j.dest)
+	if j.dest, err = place.ref(j.dest); err != nil {
+		return nil, nil, err
+	}
+	image, manifest, err := write()
+	return image, manifest, place.finish(err)
 }
 
 // ownWay makes the image without the library's temporary files, or fails with a notDirect.
@@ -159,7 +182,10 @@ func (j *commitment) ownWay(ctx context.Context) (*Image, []byte, error) {
 	if transportOf(j.dest) == reference.Storage {
 		return j.fast(ctx)
 	}
-	return j.ship(ctx)
+	if transportOf(j.dest) == ociArchive { // which has a neighbour of its own
+		return j.ship(ctx)
+	}
+	return j.placed(func() (*Image, []byte, error) { return j.ship(ctx) })
 }
 
 // givesUp reports whether the container's files may become the layer's: it is deleted next, before anybody writes to them. One
@@ -184,85 +210,6 @@ func (i *Image) report(o CommitOptions, written []byte) error {
 		return err
 	}
 	return writeOut("commit", "metadata_file", o.MetadataFile, metadata)
-}
-
-// fast makes an image in the store without a copy of the layer on the way. It fails with a notDirect, before it has
-// done anything, where only the library can make the image.
-func (j *commitment) fast(ctx context.Context) (image *Image, manifest []byte, err error) {
-	c := j.container
-	if j.dest != nil {
-		if _, digested := j.dest.DockerReference().(dockerref.Digested); digested {
-			return nil, nil, notDirect("the image's name has a digest in it")
-		}
-	}
-	changes, err := c.changes(j.Times)
-	if err != nil {
-		return nil, nil, err
-	}
-	plan, err := c.blueprint(ctx, j.library)
-	if errors.Is(err, errNoBlueprint) {
-		return nil, nil, notDirect(err.Error())
-	} else if err != nil {
-		return nil, nil, err
-	}
-	parent := ""
-	if below := len(plan.base); below > 0 {
-		parent = plan.base[below-1].ID
-	}
-	release, err := c.run.options.Store.Reserve()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer release()
-	if mounted := c.root != ""; mounted {
-		defer func() {
-			if err != nil && c.root == "" { // given up for nothing: it is what it was
-				_, _ = c.Mount() // else whoever needs it next mounts it, or says why not
-			}
-		}()
-	}
-	made, err := c.storeLayer(ctx, changes, parent, j.givesUp())
-	if errors.Is(err, layer.ErrReserved) {
-		return nil, nil, notDirect(err.Error())
-	} else if err != nil {
-		return nil, nil, err
-	}
-	defer made.unlock()
-	id, manifest, err := j.enter(plan, made, release)
-	if err != nil {
-		release()
-		return nil, nil, errors.Join(err, c.run.dropLayer(made))
-	}
-	image, err = c.run.imageByID(id)
-	return image, manifest, err
-}
-
-// enter makes an image of the plan with the layer on top. It calls free where there is no room.
-func (j *commitment) enter(plan *blueprint, made *storedLayer, free func()) (id string, description []byte, err error) {
-	layers, err := plan.baseDescriptors()
-	if err != nil {
-		return "", nil, err
-	}
-	mediaType, err := plan.mediaType(archive.Uncompressed)
-	if err != nil {
-		return "", nil, err
-	}
-	config, description, err := plan.image(made.diffID, append(layers, v1.Descriptor{MediaType: mediaType, Digest: made.diffID, Size: made.size}))
-	if err != nil {
-		return "", nil, err
-	}
-	whole, err := j.container.run.noteImage(config)
-	if err != nil {
-		return "", nil, err
-	}
-	if id, err = j.container.run.createImage(config, description, made.id, j.dest, free); err != nil {
-		return "", nil, err
-	}
-	// An image that has its name isn't taken away, whatever the journal says.
-	if err := whole(); err != nil && j.dest == nil {
-		j.container.run.options.Info(fmt.Sprintf("image %.12s has no name, and may go if this run is killed: %v", id, err))
-	}
-	return id, description, nil
 }
 
 // slowCommit says, once for each reason, why a commit is left to the library, or fails if the user insists on the fast way.

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.podman.io/storage"
@@ -16,13 +18,17 @@ import (
 type fullStore struct {
 	storage.Store
 	refuses int
-	named   func() // called when there is a name; nil for nothing
+	naming  func(id string) // called before there is a name; nil for nothing
+	named   func()          // called when there is one
 }
 
 func (s *fullStore) AddNames(id string, names []string) error {
 	if s.refuses > 0 {
 		s.refuses--
 		return unix.ENOSPC
+	}
+	if s.naming != nil {
+		s.naming(id)
 	}
 	err := s.Store.AddNames(id, names)
 	if s.named != nil {
@@ -76,6 +82,7 @@ func TestFullJournal(t *testing.T) {
 	notes, _, err := journal.Begin(t.Context(), b.options.Store.JournalDir(), b.options.Store.JournalHeader())
 	check(t, err)
 	b.options.Journal = notes
+	check(t, b.options.Store.Own(notes))
 	store := b.options.Store.Store
 	b.options.Store.Store = &fullStore{Store: store, named: func() { check(t, notes.End()) }} // it takes no more
 	image, err := c.Commit(t.Context(), CommitOptions{Name: "localhost/noted"})
@@ -83,6 +90,46 @@ func TestFullJournal(t *testing.T) {
 	check(t, err)
 	if found, err := store.Image("localhost/noted:latest"); err != nil || found.ID != image.ID {
 		t.Errorf("the name is of %v, %v", found, err)
+	}
+}
+
+// TestJournalledUntilNamed: whoever makes an image, it is in the journal as long as it has no name, and not any more when the commit
+// is done.
+func TestJournalledUntilNamed(t *testing.T) {
+	for _, o := range []CommitOptions{{Name: "localhost/app:1"}, {}, {Name: "localhost/app:1", Squash: true}, {Squash: true}} {
+		for _, method := range CommitMethods() {
+			b := run(t, place(t), "vfs")
+			if b.options.CommitMethod = method; method == fastMethod {
+				b.options.CommitMethod = "" // what it can't make is the library's
+			}
+			c, err := b.From(t.Context(), FromOptions{Image: Scratch})
+			check(t, err)
+			notes, _, err := journal.Begin(t.Context(), b.options.Store.JournalDir(), b.options.Store.JournalHeader())
+			check(t, err)
+			check(t, b.options.Store.Own(notes))
+			says := func(kind journal.Kind, id string) bool {
+				text, err := os.ReadFile(filepath.Join(b.options.Store.JournalDir(), notes.ID()))
+				check(t, err)
+				return strings.Contains(string(text), fmt.Sprintf("\n%s %q\n", kind, id))
+			}
+			named := 0
+			store := b.options.Store.Store
+			b.options.Store.Store = &fullStore{Store: store, naming: func(id string) {
+				if named++; !says(journal.Image, id) || says(journal.Whole, id) {
+					t.Errorf("%s, %+v: the journal doesn't name the image before its name", method, o)
+				}
+			}}
+			image, err := c.Commit(t.Context(), o)
+			b.options.Store.Store = store
+			check(t, err)
+			if !says(journal.Image, image.ID) || !says(journal.Whole, image.ID) {
+				t.Errorf("%s, %+v: the journal doesn't say that the image is whole", method, o)
+			}
+			if o.Name != "" && named == 0 {
+				t.Errorf("%s, %+v: the image got its name unseen", method, o)
+			}
+			check(t, notes.End())
+		}
 	}
 }
 

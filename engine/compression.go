@@ -75,7 +75,7 @@ func plainOnly(transport string) bool {
 
 // wantsCompressed reports whether the library compresses layers for the transport, unless it is told not to.
 func wantsCompressed(transport string) bool {
-	return slices.Contains([]string{reference.Registry, "oci", "oci-archive"}, transport)
+	return slices.Contains([]string{reference.Registry, ociLayout, ociArchive}, transport)
 }
 
 // plainFormat reports whether the format is one that rlbuild's own compressors and shortcuts know.

@@ -112,6 +112,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 			return nil, err
 		}
 	}
+	b.settle()
 	return c, nil
 }
 

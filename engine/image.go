@@ -82,7 +82,15 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 			return nil, err
 		}
 	}
+	b.settle()
 	return all, nil
+}
+
+// settle makes what a verb has entered into the store stay when the run is killed, names or none.
+func (b *Builder) settle() {
+	if err := b.options.Store.Settle(); err != nil {
+		b.options.Info(fmt.Sprintf("images without a name may go if this run is killed: %v", err))
+	}
 }
 
 // images is the library's view of the store's images.
@@ -150,7 +158,7 @@ func (b *Builder) Tag(image *Image, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.moveName(image.ID, full); err != nil {
+		if err := b.options.Store.AddNames(image.ID, []string{full}); err != nil {
 			return explain("tag", name, err)
 		}
 	}

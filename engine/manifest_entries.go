@@ -75,6 +75,7 @@ func (e *listEdit) save(ctx context.Context) (id string, err error) {
 	if err != nil {
 		return "", explain("manifest", e.options.Name, err)
 	}
+	e.run.settle()
 	return id, nil
 }
 
@@ -107,9 +108,14 @@ func (e *listEdit) create(ctx context.Context) (string, error) {
 		return "", err
 	}
 	store := e.run.options.Store
-	id, err := e.list.SaveToImage(store.Store, "", nil, e.mediaType)
+	id, err := e.list.SaveToImage(store, "", nil, e.mediaType)
 	if err != nil {
 		return "", err
+	}
+	if e.isList {
+		if err := store.Passing(e.old.ID); err != nil {
+			return "", err
+		}
 	}
 	if err := store.AddNames(id, []string{e.name}); err != nil {
 		_, undo := store.DeleteImage(id, true)

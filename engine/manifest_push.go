@@ -70,11 +70,20 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 		return nil, err
 	}
 	defer protect.Close()
+	place, err := b.place(name)
+	if err != nil {
+		return nil, explain("push", name.String(), err)
+	}
+	defer place.Close()
+	to, err := place.ref(ref)
+	if err != nil {
+		return nil, explain("push", name.String(), err)
+	}
 	if o.Compression.Disable && wantsCompressed(name.Transport) {
 		if len(protect.signers) > 0 {
 			return nil, errPlainSigned()
 		}
-		ref = &uncompressed{ref}
+		to = &uncompressed{to}
 	}
 	b.step("push " + list.label() + " to " + name.String())
 	options := manifests.PushOptions{
@@ -106,8 +115,8 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 		return nil, explain("push", list.label(), err)
 	}
 	defer b.sayRetries("push " + name.String())()
-	_, sum, err := stored.Push(ctx, protect.destination(ref), options)
-	if err != nil {
+	_, sum, err := stored.Push(ctx, protect.destination(to), options)
+	if err := place.finish(err); err != nil {
 		return nil, explain("push", name.String(), err)
 	}
 	if o.List.Remove {

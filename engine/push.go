@@ -92,12 +92,21 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
+	place, err := b.place(name)
+	if err != nil {
+		return nil, explain("push", name.String(), err)
+	}
+	defer place.Close()
+	to, err := place.ref(ref)
+	if err != nil {
+		return nil, explain("push", name.String(), err)
+	}
 	heard := b.sayRetries("push " + name.String())
 	written, err := stopping(ctx, b, func() ([]byte, error) {
-		return images.Push(ctx, b.sourceName(image, name.Transport), ref.Transport().Name()+":"+ref.StringWithinTransport(), options)
+		return images.Push(ctx, b.sourceName(image, name.Transport), to.Transport().Name()+":"+to.StringWithinTransport(), options)
 	})
 	heard()
-	if err != nil {
+	if err := place.finish(err); err != nil {
 		return nil, explain("push", name.String(), err)
 	}
 	sum, err := manifest.Digest(written)

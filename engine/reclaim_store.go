@@ -72,7 +72,7 @@ func (r *reclaim) image(id string) bool {
 		}
 	}
 	image, err := r.store.Image(id)
-	if err != nil || len(image.Names) > 0 {
+	if err != nil || !store.Nameless(image.Names) {
 		return true
 	}
 	switch _, err := r.store.DeleteImage(id, true); {

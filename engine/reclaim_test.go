@@ -240,28 +240,29 @@ func TestMountsThatOthersSaw(t *testing.T) {
 	}
 }
 
-// TestImagesWithoutName: one that a killed commit entered goes; one that was there before, is whole, or has got a name stays.
+// TestImagesWithoutName: one that a killed commit entered goes, also under the name that the library gives it for a moment; one that
+// was there before, is whole, or has got a name stays.
 func TestImagesWithoutName(t *testing.T) {
 	s := run(t, place(t), "vfs").options.Store
 	ids := map[string]string{}
-	for _, name := range []string{"unfinished", "whole", "named", "other"} {
-		var names []string
-		if name == "named" {
-			names = []string{"localhost/named:1"}
-		}
+	temporary := "docker.io/library/" + strings.Repeat("0a", 32) + "-tmp:latest"
+	for _, name := range []string{"unfinished", "whole", "named", "other", "temporary", "both"} {
+		names := map[string][]string{
+			"named": {"localhost/named:1"}, "temporary": {temporary}, "both": {strings.ReplaceAll(temporary, "0a", "0b"), "localhost/both:1"},
+		}[name]
 		image, err := s.CreateImage("", names, "", "", nil)
 		check(t, err)
 		ids[name] = image.ID
 	}
 	deadRun(t, s, deadID, fmt.Sprintf("image %q", ids["unfinished"]), fmt.Sprintf("image %q", ids["whole"]), fmt.Sprintf("whole %q", ids["whole"]),
-		fmt.Sprintf("image %q", ids["named"]))
+		fmt.Sprintf("image %q", ids["named"]), fmt.Sprintf("image %q", ids["temporary"]), fmt.Sprintf("image %q", ids["both"]))
 	found, err := Reclaim(t.Context(), s, false)
 	check(t, err)
-	if got := found.Summary(); got != "1 image" {
+	if got := found.Summary(); got != "2 images" {
 		t.Errorf("gone: %s", got)
 	}
 	for name, id := range ids {
-		if there := s.Exists(id); there != (name != "unfinished") {
+		if there := s.Exists(id); there != (name != "unfinished" && name != "temporary") {
 			t.Errorf("%s: %v", name, there)
 		}
 	}

@@ -192,7 +192,7 @@ var errStopped = errors.New("the layer's destination failed")
 func (b *Builder) outlet(
 	ctx context.Context, dest types.ImageReference, system *types.SystemContext, plan *blueprint, o CommitOptions,
 ) (outlet, error) {
-	if dest.Transport().Name() == "oci-archive" {
+	if dest.Transport().Name() == ociArchive {
 		return b.archiveOutlet(dest, o.Times.fixed())
 	}
 	to, err := dest.NewImageDestination(ctx, system)

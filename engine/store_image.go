@@ -53,7 +53,7 @@ func (b *Builder) createImage(config, description []byte, topLayer string, dest 
 	if dest == nil || dest.DockerReference() == nil {
 		return image.ID, nil
 	}
-	if err := withRoom(free, func() error { return b.moveName(image.ID, dest.DockerReference().String()) }); err != nil {
+	if err := withRoom(free, func() error { return store.AddNames(image.ID, []string{dest.DockerReference().String()}) }); err != nil {
 		err = fmt.Errorf("naming the image: %w", err)
 		if made {
 			_, deleted := store.DeleteImage(image.ID, true)
@@ -75,24 +75,6 @@ func withRoom(free func(), do func() error) error {
 }
 
 func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
-// moveName gives an image a name, in one change of the store's list, and takes it from the image that has it.
-func (b *Builder) moveName(id, name string) error {
-	store := b.options.Store
-	before, _ := store.Image(name) // none may have it
-	err := store.AddNames(id, []string{name})
-	if err == nil || before != nil && before.ID == id {
-		return err
-	}
-	// The list wasn't written, but the library has changed its own copy and would write that the next time. What it answers
-	// doesn't matter: it can't write this time either.
-	if before != nil {
-		_ = store.AddNames(before.ID, []string{name})
-	} else {
-		_ = store.RemoveNames(id, []string{name})
-	}
-	return err
-}
 
 // refreshImage writes what is recorded of an image that is there already: the manifest may differ for the same configuration.
 func (b *Builder) refreshImage(id, topLayer string, o *storage.ImageOptions) (*storage.Image, error) {

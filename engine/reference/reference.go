@@ -181,6 +181,24 @@ func (n Name) In(dir string) Name {
 	return n
 }
 
+// Path returns the file or directory that a name at a transport leads to, or "" for a name that leads to none.
+func (n Name) Path() string {
+	switch n.Transport {
+	case "dir", "sif":
+		return n.Rest
+	case "oci", "oci-archive", "docker-archive":
+		path, _, _ := strings.Cut(n.Rest, ":")
+		return path
+	}
+	return ""
+}
+
+// At returns the name with another file or directory, for one that has a Path.
+func (n Name) At(path string) Name {
+	n.Rest = path + strings.TrimPrefix(n.Rest, n.Path())
+	return n
+}
+
 // Writable fails for a name at a transport that images can only be read from.
 func (n Name) Writable() error {
 	if !slices.Contains(sources, n.Transport) {

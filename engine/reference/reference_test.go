@@ -102,3 +102,30 @@ func TestWritable(t *testing.T) {
 		}
 	}
 }
+
+func TestPath(t *testing.T) {
+	for _, tc := range []struct{ text, path, other string }{
+		{"app:1", "", ""},
+		{"docker://registry.example/app:1", "", ""},
+		{"docker-daemon:app:1", "", ""},
+		{"dir:/tmp/d:1", "/tmp/d:1", "dir:/new"},
+		{"oci:/tmp/layout", "/tmp/layout", "oci:/new"},
+		{"oci:/tmp/layout:app:1", "/tmp/layout", "oci:/new:app:1"},
+		{"oci-archive:app.tar:app", "app.tar", "oci-archive:/new:app"},
+		{"docker-archive:/a.tar:localhost/app:1", "/a.tar", "docker-archive:/new:localhost/app:1"},
+	} {
+		n, err := Parse(tc.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Path(); got != tc.path {
+			t.Errorf("the path of %q is %q, want %q", tc.text, got, tc.path)
+		}
+		if tc.path == "" {
+			continue
+		}
+		if got := n.At("/new").String(); got != tc.other {
+			t.Errorf("%q at /new is %q, want %q", tc.text, got, tc.other)
+		}
+	}
+}

@@ -45,8 +45,12 @@ func (s *Store) DeleteLayer(id string) error {
 	return s.Store.DeleteLayer(id)
 }
 
-// DeleteImage is the library's, and keeps what is mounted in the image.
+// DeleteImage is the library's, and keeps what is mounted in the image. An image that was whole before it couldn't be given another
+// name stays, once: the library's own commits and pulls would delete it, with all the names that it has.
 func (s *Store) DeleteImage(id string, commit bool) (layers []string, err error) {
+	if commit && s.owner.takeSpared(id) {
+		return nil, nil
+	}
 	if image, err := s.Image(id); err == nil && commit {
 		for _, layer := range append(image.MappedTopLayers, image.TopLayer) {
 			if err := s.release(layer); err != nil {

@@ -24,12 +24,14 @@ type ownership struct {
 	mu      sync.Mutex
 	own     map[string]bool // containers that go with the run: their mounts go with them
 	mounted map[string]bool // what else was mounted
+	entered map[string]bool // images that may not be whole yet
+	spared  map[string]bool // images that couldn't be given another name
 }
 
 // Own makes the store note in the journal what is made in it from now on.
 func (s *Store) Own(j *journal.Journal) error {
 	badge, err := j.Badge()
-	s.owner = &ownership{journal: j, badge: badge, own: map[string]bool{}, mounted: map[string]bool{}}
+	s.owner = &ownership{journal: j, badge: badge, own: map[string]bool{}, mounted: map[string]bool{}, entered: map[string]bool{}, spared: map[string]bool{}}
 	return err
 }
 

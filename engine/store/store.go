@@ -46,6 +46,7 @@ type Store struct {
 
 	owner   *ownership // nil until Own
 	keeping bool       // see ForKeeps
+	caching bool       // see Caching
 	foreign foreign    // where only one ID is mapped, that is nothing new, and none
 }
 
