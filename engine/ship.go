@@ -150,6 +150,8 @@ func (s *shipment) send(
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	compressed, in := io.Pipe()
+	// Neither the store, which reads a layer of the base, nor the library's destinations look at the context.
+	defer context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })()
 	var diffID digest.Digest
 	made := make(chan error, 1)
 	go func() {

@@ -23,9 +23,10 @@ import (
 )
 
 // killScript does a bit of everything; each of its runs makes other files, and so other layers and images. It leaves processes
-// behind in every way that host and run have.
+// behind in every way that host and run have. An image that loses a name has another.
 const killScript = `
 n = arg("n")
+tag("localhost/moving", "localhost/older:" + n)
 ctr = from_("localhost/base")
 root = mount(ctr)
 run(ctr, "echo %s > /made; (sleep 271 &); sleep 0.01" % n)
@@ -38,6 +39,9 @@ other = from_(image)
 run(other, "echo more > /more")
 commit(other, "localhost/other:" + n, rm = True)
 commit(ctr, "oci-archive:" + str(path("out/archive.tar")))
+commit(ctr, "dir:out/folder")
+push(image, "oci:out/layout:app")
+commit(ctr, "localhost/moving", squash = True)
 kept = from_("scratch")
 `
 
@@ -147,6 +151,7 @@ func newKiller(t *testing.T, base, driver string, random *rand.Rand) *killer {
 		}
 	}
 	k.must("rlbuild", "-c", `commit(from_("oci-archive:`+base+`"), "localhost/base")`)
+	k.must("rlbuild", "-c", `commit(from_("localhost/base"), "localhost/moving")`)
 	k.must("rlbuild", "-c", `c = from_("localhost/base"); run(c, "echo precious > /precious"); commit(c, "localhost/earlier")`)
 	k.earlier = k.precious()
 	return k
@@ -276,7 +281,7 @@ func (k *killer) check() {
 	k.Helper()
 	k.must("rlbuild", "-c", `run(from_("localhost/base"), "true")`)
 	for _, pattern := range []string{
-		k.in("tmp/*"), k.in("work/out/.*"), k.store() + "/*-containers/*/", k.store() + "/overlay/staging/*", k.store() + "/rlbuild-*",
+		k.in("tmp/*"), k.in("work/out/.*"), k.in("work/out/*/.*"), k.store() + "/*-containers/*/", k.store() + "/overlay/staging/*", k.store() + "/rlbuild-*",
 		k.store() + "/*/tempdirs/*", k.runRoot() + "/.rlbuild*",
 	} {
 		left, err := filepath.Glob(pattern)
@@ -317,9 +322,24 @@ func (k *killer) check() {
 	if now := k.precious(); now != k.earlier {
 		k.Errorf("the earlier image is\n%swas\n%s", now, k.earlier)
 	}
-	nameless := strings.TrimSpace(k.must("rlbuild", "-c", "print(len([i for i in images() if not i.names]))"))
-	k.Logf("%d kills of %d runs (%d came too late); layers that wait for the next day: %d; nameless images: %s",
-		k.kills, k.runs, k.early, waiting, nameless)
+	k.images()
+	k.Logf("%d kills of %d runs (%d came too late); layers that wait for the next day: %d", k.kills, k.runs, k.early, waiting)
+}
+
+// images looks for images that have no name, where all were to get one, and for places and names that have no whole image.
+func (k *killer) images() {
+	k.Helper()
+	if nameless := k.must("rlbuild", "-c", `for i in images(all = True):
+    if not [n for n in i.names if not n.endswith("-tmp:latest")]:
+        print(i.id, i.names)
+`); nameless != "" {
+		k.Errorf("images without a name: %s", nameless)
+	}
+	for _, name := range []string{"oci-archive:out/archive.tar", "dir:out/folder", "oci:out/layout:app", "localhost/moving"} {
+		if found := k.must("rlbuild", "-q", "-c", `print(run(from_("`+name+`"), "cat /made").stdout.strip())`); found == "\n" {
+			k.Errorf("the image at %s has nothing in it", name)
+		}
+	}
 }
 
 // processes looks for processes that see anything of the killer's directory mounted: all that a run starts do, its journal at
