@@ -18,6 +18,12 @@ transport write the image there: docker://registry/name:tag, oci:DIR[:NAME], oci
 docker-archive:FILE[:NAME:TAG], dir:DIR, containers-storage:NAME. The container stays and can go on changing; with
 rm = True it is removed, as by remove(ctr), and an image in the store takes over its files instead of a copy.
 
+The image is there whole or not at all, whether the commit fails, is interrupted or killed, and until it is there what had the
+name stays as it was. A file or directory is written beside the place that it takes in the end; in the DIR of dir: nothing else
+may be. In two cases that can't be: a pipe, a device or a file that is a mount point takes the archive as it comes; and the
+files of a dir: that is a mount point, or on a file system that can't swap two directories, are replaced one by one when all
+are there, so that whoever is killed just then leaves a directory that is no image.
+
 Without timestamp and source_date_epoch the time is that of SOURCE_DATE_EPOCH, or now. What change, config, unsetenv and the
 annotations say holds for this image, and not for the container. A scan runs a command in the scanner's image, which sees the
 container's files in {ROOTFS} and writes what it finds to {OUTPUT}; the list goes to files of the host, into the image, or both.`,

@@ -14,7 +14,8 @@ var pushVerb = &verb{
 	summary: "copies an image, or a list of images, from the store to a registry, an archive or a directory",
 	doc: `The destination is a name at a transport, as for commit; without a transport a registry is meant, and without a
 destination the image's own first name. Credentials come from the usual files (podman login, skopeo login, docker login,
---authfile). A registry on the loopback interface may speak plain HTTP.
+--authfile). A registry on the loopback interface may speak plain HTTP. Files and directories are there whole or not at all, as
+commit writes them; so is an image at a registry, whose manifest is sent last.
 
 Signatures of GPG are made by the gpg program with the user's keys (GNUPGHOME), and go where registries.d says; those of
 sigstore need use-sigstore-attachments there.`,

@@ -5,7 +5,7 @@ import "go.starlark.net/starlark"
 var tagVerb = &verb{
 	name:    "tag",
 	summary: "gives an image of the store more names",
-	doc:     "A name that another image had moves to this one.",
+	doc:     "A name that another image had moves to this one, in one step: at every moment one of them has it.",
 	params: []param{
 		{name: "image", kind: anImage, required: true, doc: "the image"},
 		{name: "names", kind: aString, required: true, many: true, doc: "its new names"},
