@@ -23,10 +23,9 @@ import (
 )
 
 // killScript does a bit of everything; each of its runs makes other files, and so other layers and images. It leaves processes
-// behind in every way that host and run have. An image that loses a name has another.
+// behind in every way that host and run have. An image that loses its name to another run's has one more.
 const killScript = `
 n = arg("n")
-tag("localhost/moving", "localhost/older:" + n)
 ctr = from_("localhost/base")
 root = mount(ctr)
 run(ctr, "echo %s > /made; (sleep 271 &); sleep 0.01" % n)
@@ -41,7 +40,9 @@ commit(other, "localhost/other:" + n, rm = True)
 commit(ctr, "oci-archive:" + str(path("out/archive.tar")))
 commit(ctr, "dir:out/folder")
 push(image, "oci:out/layout:app")
-commit(ctr, "localhost/moving", squash = True)
+commit(ctr, "localhost/same:" + n, timestamp = 1)
+commit(ctr, "localhost/moving", timestamp = 1)
+commit(ctr, "localhost/squashed:" + n, squash = True)
 kept = from_("scratch")
 `
 
