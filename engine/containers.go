@@ -137,6 +137,9 @@ func (b *Builder) adopt(builder *buildah.Builder) (*Container, error) {
 		return nil, failure.New("looking up", builder.Container, "%w", errNoContainer) // reclaimed just now
 	}
 	builder.NetworkInterface, builder.Logger = b.network(), b.options.Logger
+	if err := cutMaps(builder); err != nil {
+		return nil, err
+	}
 	state, err := json.Marshal(builder)
 	if err != nil {
 		return nil, fmt.Errorf("reading the container %s: %w", builder.Container, err)

@@ -104,6 +104,9 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if err := b.options.Store.Refuse("from_", o.Image, c.id); err != nil {
 		return nil, errors.Join(err, c.delete())
 	}
+	if err := cutMaps(builder); err != nil {
+		return nil, errors.Join(err, c.delete())
+	}
 	if err := c.runTriggers(ctx); err != nil {
 		return nil, errors.Join(err, c.delete())
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"go.podman.io/buildah"
 	"go.podman.io/buildah/util"
 	"go.podman.io/storage/pkg/idmap"
 	"go.podman.io/storage/pkg/idtools"
@@ -14,6 +15,18 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
+
+// cutMaps has a container's maps as the kernel takes them, whoever made them: storage the automatic ones, and buildah writes
+// them as they were given.
+func cutMaps(builder *buildah.Builder) error {
+	ids := &builder.IDMappingOptions
+	haveUIDs, haveGIDs, err := unshare.GetHostIDMappings("")
+	if err != nil {
+		return fmt.Errorf("reading what IDs are mapped: %w", err)
+	}
+	ids.UIDMap, ids.GIDMap = inExtents(ids.UIDMap, haveUIDs), inExtents(ids.GIDMap, haveGIDs)
+	return nil
+}
 
 // userNamespace returns the user namespace of a container's sandboxed steps, which closeFiles closes; nil for rlbuild's own.
 func (c *Container) userNamespace() (*sandbox.UserNamespace, error) {

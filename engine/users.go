@@ -79,7 +79,7 @@ func (u *UserOptions) namespace() (define.NamespaceOptions, *define.IDMappingOpt
 	default:
 		return nil, nil, failure.New("userns", strconv.Quote(u.UserNS), "is none of host, private, keep-id, auto, ns:PATH with an absolute path")
 	}
-	if err := mapped(uids, gids); err != nil {
+	if uids, gids, err = mapped(uids, gids); err != nil {
 		return nil, nil, err
 	}
 	ids.HostUIDMapping, ids.HostGIDMapping, ids.UIDMap, ids.GIDMap = option.Host, option.Host, uids, gids
@@ -141,11 +141,12 @@ func appendMap(all []specs.LinuxIDMapping, option string, texts []string) ([]spe
 	return all, nil
 }
 
-// mapped refuses maps to IDs that rlbuild's user namespace hasn't got: the kernel would, without saying which.
-func mapped(uids, gids []specs.LinuxIDMapping) error {
+// mapped returns maps as the kernel takes them (see inExtents), and refuses ones to IDs that rlbuild's user namespace hasn't
+// got: the kernel would, without saying which.
+func mapped(uids, gids []specs.LinuxIDMapping) (_, _ []specs.LinuxIDMapping, err error) {
 	haveUIDs, haveGIDs, err := unshare.GetHostIDMappings("")
 	if err != nil {
-		return fmt.Errorf("reading what IDs are mapped: %w", err)
+		return nil, nil, fmt.Errorf("reading what IDs are mapped: %w", err)
 	}
 	for _, c := range []struct {
 		what, option string
@@ -153,13 +154,35 @@ func mapped(uids, gids []specs.LinuxIDMapping) error {
 	}{{"user", "userns_uid_map", uids, haveUIDs}, {"group", "userns_gid_map", gids, haveGIDs}} {
 		for _, m := range c.want {
 			if uint64(m.HostID)+uint64(m.Size) > uint64(covered(m.HostID, c.have)) {
-				return failure.New(c.option, fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size),
+				return nil, nil, failure.New(c.option, fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size),
 					"not all of these %s IDs are mapped in rlbuild's own user namespace", c.what).
 					WithHint("the second number is an ID in there: 0 is you, and 1 your first sub-ID; rlbuild doctor shows how many there are.")
 			}
 		}
 	}
-	return nil
+	return inExtents(uids, haveUIDs), inExtents(gids, haveGIDs), nil
+}
+
+// inExtents cuts maps into ranges that each lie within one of the ranges in have, the map of rlbuild's own user namespace:
+// the kernel takes no others (user_namespaces(7)), and 0, the user, and 1, the first of the sub-IDs, are always in two. Which
+// ID is which stays the same.
+func inExtents(maps, have []specs.LinuxIDMapping) (cut []specs.LinuxIDMapping) {
+	for _, m := range maps {
+		for rest := m.Size; ; {
+			m.Size = rest
+			for _, h := range have {
+				if h.ContainerID <= m.HostID && m.HostID-h.ContainerID < h.Size {
+					m.Size = min(rest, h.Size-(m.HostID-h.ContainerID))
+				}
+			}
+			cut = append(cut, m)
+			if rest -= m.Size; rest == 0 {
+				break
+			}
+			m.ContainerID, m.HostID = m.ContainerID+m.Size, m.HostID+m.Size
+		}
+	}
+	return cut
 }
 
 // covered returns where the mapped IDs end that begin at or before an ID and reach it without a gap.
