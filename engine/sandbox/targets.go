@@ -17,8 +17,9 @@ import (
 // Targets are what the mounts of steps need in their root: made before a step, left for the next one, which needs the same,
 // and removed before anyone else looks at the root, unless a step made them its own.
 type Targets struct {
-	files *rootfs.FS
-	made  []string
+	files    *rootfs.FS
+	made     []string
+	uid, gid int // whose they are: the step's root
 	// Parents are the directories that something was made in, by their names from the root ("etc"), as they were before.
 	// Overlay has copied those up from the layer below though nothing about them has changed.
 	Parents map[string]rootfs.Info
@@ -41,6 +42,10 @@ func NewTargets(files *rootfs.FS) *Targets {
 // Make makes what the mounts of a step need and the root lacks. The caller calls Remove some time after the step, also when
 // Make fails.
 func (t *Targets) Make(s *Step) error {
+	if s.Users != nil {
+		uid, gid := s.Users.HostID(0, 0)
+		t.uid, t.gid = int(uid), int(gid)
+	}
 	for _, name := range fixed {
 		if info, err := t.files.Lstat(name); err == nil && !info.Mode.IsDir() {
 			return fmt.Errorf("%s in the container: %w", name, unix.ENOTDIR)
@@ -48,6 +53,9 @@ func (t *Targets) Make(s *Step) error {
 			continue
 		}
 		if err := t.files.Mkdir(name, 0o755, false); err != nil {
+			return err
+		}
+		if err := t.own(name); err != nil {
 			return err
 		}
 	}
@@ -121,6 +129,9 @@ func (t *Targets) make(dir, name string, directory bool) error {
 	} else {
 		err = t.files.WriteFile(name, nil, rootfs.Write{})
 	}
+	if err == nil {
+		err = t.own(name)
+	}
 	if err != nil {
 		return err
 	}
@@ -137,6 +148,14 @@ func (t *Targets) make(dir, name string, directory bool) error {
 		return err
 	}
 	return t.files.Chtimes(dir, parent.ModTime)
+}
+
+// own gives what was made to the step's root.
+func (t *Targets) own(name string) error {
+	if t.uid == 0 && t.gid == 0 {
+		return nil // it is
+	}
+	return t.files.Chown(name, t.uid, t.gid, false)
 }
 
 // Remove removes what was made and is as it was, newest first. What the step has put something into, or replaced, stays.
@@ -157,7 +176,7 @@ func (t *Targets) remove(name string) error {
 	if err != nil {
 		return err
 	}
-	if !info.ModTime.Equal(unchanged) || info.UID != 0 || info.GID != 0 {
+	if !info.ModTime.Equal(unchanged) || info.UID != t.uid || info.GID != t.gid {
 		return nil
 	}
 	dir := path.Dir(name)
