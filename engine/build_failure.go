@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/openshift/imagebuilder"
 	"github.com/openshift/imagebuilder/dockerfile/parser"
+
+	"github.com/rlbuild/rlbuild/engine/failure"
 )
 
 // stepFailed begins the library's message about an instruction that failed; the instruction and `": ` follow, and why.
@@ -27,6 +31,9 @@ var mergedContext = sync.OnceValue(func() *regexp.Regexp {
 // explain turns the library's error into one that says which instruction failed, where it is, and what it printed.
 func (b *build) explain(err error, result *Result, end ending) error {
 	step, reason := failedStep(err)
+	if e := b.elsewhere(reason); e != nil {
+		return e
+	}
 	subject := b.subject
 	if step != "" {
 		if at := b.position(step); at != "" {
@@ -71,6 +78,63 @@ func (b *build) explain(err error, result *Result, end ending) error {
 		return s.printed(0, lines).because(e)
 	}
 	return e
+}
+
+// elsewhere returns the error of instructions that name, by a transport, an archive or a folder that isn't in the context, or
+// nil. The library looks for it nowhere else, so that instructions can't read the host's files, and if it isn't there goes on
+// without: its message is about a temporary file, or a stage.
+func (b *build) elsewhere(reason error) error {
+	if !errors.Is(reason, fs.ErrNotExist) && !strings.Contains(reason.Error(), "no stage or image found with that name") {
+		return nil
+	}
+	for _, file := range b.containerfiles {
+		nodes, _ := instructions(file)
+		for _, node := range nodes {
+			for _, image := range imagesOf(node) {
+				at, local := contextPath(image)
+				if !local || isThere(Source{Root: b.context, Path: path.Join("/", at)}) {
+					continue
+				}
+				return failure.New("build", fmt.Sprintf("%s:%d", b.subject, node.StartLine), "%s: there is no %s in %s", image, at, b.contextName()).
+					WithHint("instructions take archives and folders of the context alone, where every path begins; scripts take any: build_context = {\"base\": pull(%q)}, and base in the instructions.", image)
+			}
+		}
+	}
+	return nil
+}
+
+// imagesOf returns the images that an instruction names, and stages, as they are written there.
+func imagesOf(node *parser.Node) (images []string) {
+	if node.Value == "from" && node.Next != nil {
+		images = append(images, node.Next.Value)
+	}
+	for _, flag := range node.Flags {
+		name, value, _ := strings.Cut(flag, "=")
+		switch name {
+		case "--from":
+			images = append(images, value)
+		case "--mount":
+			for option := range strings.SplitSeq(value, ",") {
+				if image, found := strings.CutPrefix(option, "from="); found {
+					images = append(images, image)
+				}
+			}
+		}
+	}
+	return images
+}
+
+// contextPath returns the path in the name of an image that the library looks for in the context.
+func contextPath(image string) (at string, local bool) {
+	transport, at, _ := strings.Cut(image, ":")
+	switch transport {
+	case "oci-archive", "docker-archive", "oci":
+		at, _, _ = strings.Cut(at, ":") // a tag follows
+		return at, true
+	case "dir":
+		return at, true
+	}
+	return "", false
 }
 
 // pulledImage finds the image that was asked for in the library's message.
