@@ -79,7 +79,7 @@ func TestFullJournal(t *testing.T) {
 	b := run(t, place(t), "overlay")
 	c, err := b.From(t.Context(), FromOptions{Image: Scratch})
 	check(t, err)
-	notes, _, err := journal.Begin(t.Context(), b.options.Store.JournalDir(), b.options.Store.JournalHeader())
+	notes, err := journal.Begin(t.Context(), b.options.Store.JournalDir(), b.options.Store.JournalHeader())
 	check(t, err)
 	b.options.Journal = notes
 	check(t, b.options.Store.Own(notes))

@@ -59,9 +59,9 @@ func plural(noun string, n int) string {
 }
 
 // Reclaim takes away what dead runs have left of this store and outside of it: processes, containers, mounts, temporary files. What
-// live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. With all it
-// looks for containers whose run has no journal any more, because the run root was lost, also when no run is known to have died. When
-// ctx ends it stops between two things; the journals say what is left.
+// live runs, other tools and users have is left alone, and of the dead runs what they were told to keep. Containers whose run
+// has no journal any more, because the run root was lost, are looked for when a run is known to have died, when nobody has looked in
+// this store since the run root was new, and with all. When ctx ends it stops between two things; the journals say what is left.
 func Reclaim(ctx context.Context, s *store.Store, all bool) (*Reclaimed, error) {
 	r := &reclaim{ctx: ctx, store: s, dir: s.JournalDir(), claimed: map[string]bool{}, runs: map[string]bool{}, found: &Reclaimed{}}
 	if err := os.Mkdir(r.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -99,8 +99,8 @@ func Reclaim(ctx context.Context, s *store.Store, all bool) (*Reclaimed, error) 
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if all || len(dead) > 0 {
-		// Also what the journals of the dead don't say: a power cut takes what wasn't on the disk yet.
+	if all || len(dead) > 0 || !journal.Swept(r.dir, s.JournalHeader()) {
+		// Also what the journals of the dead don't say: a power cut takes what wasn't on the disk yet, or the run root.
 		r.sweep()
 		err = errors.Join(err, r.lost())
 	}

@@ -206,24 +206,31 @@ func (r *reclaim) usedLayers() (map[string]bool, error) {
 	return used, nil
 }
 
-// lost deletes the containers of runs whose journals are lost.
+// lost deletes the containers of runs whose journals are lost. When none is left of which that may be so, nobody needs to look
+// again.
 func (r *reclaim) lost() error {
 	containers, err := r.store.Containers()
 	if err != nil {
 		return fmt.Errorf("looking for what killed runs have left: %w", err)
 	}
+	left := false
 	for _, c := range containers {
 		if r.ctx.Err() != nil {
 			return context.Cause(r.ctx)
 		}
 		badge, _ := c.Flags[store.RunFlag].(string)
-		if badge == "" || !journal.Orphaned(r.ctx, badge, r.dir) {
+		if badge == "" || !journal.Lost(badge, r.dir) {
 			continue
 		}
-		if r.container(ownedContainer{c.ID, c.LayerID}) {
-			id, _, _ := strings.Cut(badge, " ")
-			r.runs[id] = true
+		if !journal.Orphaned(r.ctx, badge, r.dir) || !r.container(ownedContainer{c.ID, c.LayerID}) {
+			left = true
+			continue
 		}
+		id, _, _ := strings.Cut(badge, " ")
+		r.runs[id] = true
+	}
+	if !left {
+		_ = journal.MarkSwept(r.dir, r.store.JournalHeader()) // else the next run looks again
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func TestLayersWithoutImage(t *testing.T) {
 	}
 
 	yesterday(t, filepath.Join(s.Choice.Root, "vfs-layers/layers.json"))
-	live, _, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
+	live, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
 	check(t, err)
 	check(t, live.Use(journal.Used, upper)) // a run that is about to make an image of it
 	found, err = Reclaim(t.Context(), s, false)
@@ -154,7 +154,7 @@ func TestOnlyOwnRuntimesAreRun(t *testing.T) {
 // TestContainersOfTheLiving: a live run works with a dead one's container, so what runs in it isn't killed, and it stays.
 func TestContainersOfTheLiving(t *testing.T) {
 	s := run(t, place(t), "vfs").options.Store
-	live, _, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
+	live, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
 	check(t, err)
 	container, err := s.CreateContainer("", nil, "", "", "", nil)
 	check(t, err)

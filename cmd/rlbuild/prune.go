@@ -17,8 +17,8 @@ func pruneCommand(std streams, f *flags) *cobra.Command {
 		Use:   "prune",
 		Short: "Take away what killed runs have left",
 		Long: `prune takes away what runs that were killed have left of themselves: processes, working containers, mounts, temporary
-files. Every run does the same when it starts, so prune is for those who don't want to wait for the next one; it also looks for
-containers whose run can't be asked any more, because the run root was lost in a power cut.
+files. Every run does the same when it starts, so prune is for those who don't want to wait for the next one. Containers whose run
+can't be asked any more, because the run root was lost in a power cut, are found by the first run after that, and by prune.
 
 Runs that live, kept containers, images, and what podman and buildah have are left alone. What is gone is printed, a line each, and
 what is still there, with the reason, goes to standard error. The exit status is 1 if something could not be taken away.`,

@@ -114,7 +114,7 @@ func (f *flags) storeOptions(std streams, singleID bool) store.Options {
 
 // beginJournal opens the run's journal, and takes away what dead runs have left. One that only looks leaves that as it is.
 func (f *flags) beginJournal(ctx context.Context, std streams, s *store.Store) (*journal.Journal, error) {
-	j, fresh, err := journal.Begin(ctx, s.JournalDir(), s.JournalHeader())
+	j, err := journal.Begin(ctx, s.JournalDir(), s.JournalHeader())
 	switch {
 	case ctx.Err() != nil:
 		return nil, errors.Join(context.Cause(ctx), j.End())
@@ -131,9 +131,7 @@ func (f *flags) beginJournal(ctx context.Context, std streams, s *store.Store) (
 	if f.inspect {
 		return j, nil
 	}
-	// A run root without journals is new: that of a store that isn't was lost, and with it the journals of runs that the power cut
-	// ended.
-	found, err := engine.Reclaim(ctx, s, fresh)
+	found, err := engine.Reclaim(ctx, s, false)
 	if ctx.Err() != nil {
 		return nil, errors.Join(context.Cause(ctx), j.End())
 	}

@@ -23,13 +23,23 @@ func (j *Journal) Badge() (string, error) {
 	return fmt.Sprintf("%s %s %s %d %d %s", j.id, boot, processes, stat.Ino, Owners(), filepath.Dir(j.path)), err
 }
 
+// Lost tells whether the run with this badge has no journal in dir, where it had one. It may live all the same.
+func Lost(badge, dir string) bool {
+	id, _, _ := strings.Cut(badge, " ")
+	if !isID(id) || !strings.HasSuffix(badge, " "+dir) {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(dir, id))
+	return os.IsNotExist(err)
+}
+
 // Orphaned tells whether the run with this badge is dead and its journal lost, so that nobody else will reclaim what has the
 // badge. Runs whose end can't be known from here are taken for alive: those of another run root, of another container,
 // and those that had more owners mapped.
 func Orphaned(ctx context.Context, badge, dir string) bool {
 	words := strings.SplitN(badge, " ", 6)
-	if len(words) < 6 || words[5] != dir || !isID(words[0]) {
-		return false
+	if len(words) < 6 || words[5] != dir || !Lost(badge, dir) {
+		return false // dead or alive, if its journal is there
 	}
 	inode, err := strconv.ParseUint(words[3], 10, 64)
 	if err != nil {
@@ -41,9 +51,6 @@ func Orphaned(ctx context.Context, badge, dir string) bool {
 	boot, processes, err := here()
 	if err != nil {
 		return false
-	}
-	if _, err := os.Lstat(filepath.Join(dir, words[0])); !os.IsNotExist(err) {
-		return false // its journal is there, dead or alive
 	}
 	if words[1] != boot {
 		return true

@@ -82,29 +82,27 @@ type Journal struct {
 	marked bool
 }
 
-// Begin opens a journal in dir, which is made if need be: fresh tells that it was. Whoever sees the file sees its lock. Others are
-// waited for, here and by Use, until ctx ends. End it.
-func Begin(ctx context.Context, dir string, h Header) (j *Journal, fresh bool, err error) {
-	if err := os.Mkdir(dir, 0o700); err == nil {
-		fresh = true
-	} else if !errors.Is(err, fs.ErrExist) {
-		return nil, false, err
+// Begin opens a journal in dir, which is made if need be. Whoever sees the file sees its lock. Others are waited for, here and by
+// Use, until ctx ends. End it.
+func Begin(ctx context.Context, dir string, h Header) (j *Journal, err error) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
 	}
 	unlock, err := Lock(ctx, dir)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer unlock()
 	j = &Journal{id: rand.Text(), ctx: ctx}
 	j.path = filepath.Join(dir, j.id)
 	// O_CLOEXEC by default: no process that the run starts holds the lock.
 	if j.file, err = os.OpenFile(j.path, os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if err := errors.Join(flock(j.file, unix.LOCK_EX), j.Note(store, h.entry().Words...)); err != nil {
-		return nil, false, errors.Join(err, j.End())
+		return nil, errors.Join(err, j.End())
 	}
-	return j, fresh, nil
+	return j, nil
 }
 
 // ID returns the run's name, 26 letters and digits that no other run has.

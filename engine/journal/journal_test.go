@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "run":
-		j, _, err := Begin(context.Background(), os.Args[1], Header{"/store", "overlay", 3})
+		j, err := Begin(context.Background(), os.Args[1], Header{"/store", "overlay", 3})
 		must(err)
 		must(j.Note(Container, "c1", "l1"))
 		fmt.Println(j.ID())
@@ -156,7 +156,7 @@ func TestNobodySeesALiveJournalUnlocked(t *testing.T) {
 	for range 4 {
 		beginning.Go(func() {
 			for range 100 {
-				j, _, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
+				j, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 				if err != nil {
 					t.Error(err)
 					return
@@ -225,7 +225,7 @@ func TestPowerCut(t *testing.T) {
 
 func TestUsedByTheLivingOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
+	j, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	check(t, j.Use(Used, "mine"))
 	check(t, j.Use(Mounted, "an image"))
@@ -246,11 +246,8 @@ func TestUsedByTheLivingOnly(t *testing.T) {
 
 func TestOrphaned(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, fresh, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
+	j, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
-	if !fresh {
-		t.Error("the directory wasn't there before")
-	}
 	badge, err := j.Badge()
 	check(t, err)
 	boot, processes, err := here()
@@ -281,7 +278,7 @@ func TestOrphaned(t *testing.T) {
 // TestNoProcessInheritsTheLock: a program that outlives the run would keep it alive for the others.
 func TestNoProcessInheritsTheLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
+	j, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
 	flags, err := unix.FcntlInt(j.file.Fd(), unix.F_GETFD, 0)
 	check(t, err)
@@ -304,4 +301,50 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is read as %+v, and that as %+v", text, e, again)
 		}
 	})
+}
+
+func TestSwept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	one, other := Header{"/store", "vfs", 1}, Header{"/store2", "vfs", 1}
+	if Swept(dir, one) || MarkSwept(dir, one) == nil {
+		t.Error("the directory isn't there")
+	}
+	j, err := Begin(t.Context(), dir, one)
+	check(t, err)
+	defer j.End()
+	if Swept(dir, one) {
+		t.Error("nobody has looked")
+	}
+	check(t, MarkSwept(dir, one))
+	if !Swept(dir, one) || Swept(dir, other) || Swept(dir, Header{"/store", "overlay", 1}) {
+		t.Error("one store is marked, and no other")
+	}
+	names, err := list(dir)
+	check(t, err)
+	if !reflect.DeepEqual(names, []string{j.ID()}) {
+		t.Errorf("the mark is taken for a journal: %q", names)
+	}
+
+	// The machine was started anew.
+	check(t, os.WriteFile(filepath.Join(dir, sweptMark(one)), []byte("another-boot\n"), 0o600))
+	if Swept(dir, one) {
+		t.Error("swept in another boot")
+	}
+	check(t, MarkSwept(dir, one))
+	if !Swept(dir, one) {
+		t.Error("marked again")
+	}
+
+	// Nobody else can make it, nor have another file written.
+	outside := filepath.Join(t.TempDir(), "outside")
+	check(t, os.Rename(filepath.Join(dir, sweptMark(one)), outside))
+	check(t, os.Symlink(outside, filepath.Join(dir, sweptMark(one))))
+	if Swept(dir, one) || MarkSwept(dir, one) == nil {
+		t.Error("a link was followed")
+	}
+	check(t, MarkSwept(dir, other))
+	check(t, os.Chmod(dir, 0o777))
+	if Swept(dir, other) || MarkSwept(dir, other) == nil {
+		t.Error("others can write there")
+	}
 }

@@ -20,7 +20,7 @@ func TestDirectoryOfOthers(t *testing.T) {
 	check(t, os.WriteFile(filepath.Join(dir, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), []byte("store \"/s\" \"vfs\" \"1\"\n"), 0o600))
 	check(t, os.Chmod(dir, 0o770))
 	for _, call := range map[string]func() error{
-		"begin": func() error { _, _, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1}); return err },
+		"begin": func() error { _, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1}); return err },
 		"dead": func() error {
 			dead, err := Dead(t.Context(), dir)
 			if len(dead) > 0 {
@@ -36,10 +36,10 @@ func TestDirectoryOfOthers(t *testing.T) {
 	check(t, os.Chmod(dir, 0o755)) // reading harms nobody
 	link := dir + "-link"
 	check(t, os.Symlink(dir, link))
-	if _, _, err := Begin(t.Context(), link, Header{"/s", "vfs", 1}); err == nil {
+	if _, err := Begin(t.Context(), link, Header{"/s", "vfs", 1}); err == nil {
 		t.Error("it may lead anywhere")
 	}
-	j, _, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1})
+	j, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1})
 	check(t, err)
 	check(t, j.End())
 }
@@ -60,7 +60,7 @@ func TestLiveWaitsForNobody(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("it waits for the other end of a pipe")
 	}
-	j, _, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1})
+	j, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1})
 	check(t, err)
 	if !Live(dir, j.ID()) {
 		t.Error("a run that lives isn't seen")
@@ -96,7 +96,7 @@ func TestLockIsGivenUp(t *testing.T) {
 	cause := errors.New("interrupted")
 	ctx, stop := context.WithCancelCause(t.Context())
 	time.AfterFunc(50*time.Millisecond, func() { stop(cause) })
-	if _, _, err := Begin(ctx, dir, Header{"/s", "vfs", 1}); !errors.Is(err, cause) {
+	if _, err := Begin(ctx, dir, Header{"/s", "vfs", 1}); !errors.Is(err, cause) {
 		t.Errorf("begin: %v", err)
 	}
 	if _, err := Lock(ctx, dir); !errors.Is(err, cause) {
@@ -112,7 +112,7 @@ func TestLockIsGivenUp(t *testing.T) {
 // a new file system in memory. The badge of one is made to look so: it names the number of a file that a third holds.
 func TestNumberGivenOutAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
-	j, _, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1})
+	j, err := Begin(t.Context(), dir, Header{"/s", "vfs", 1})
 	check(t, err)
 	badge, err := j.Badge()
 	check(t, err)
