@@ -1,7 +1,9 @@
 package script
 
 import (
+	"errors"
 	"maps"
+	"strings"
 
 	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
@@ -10,11 +12,8 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 )
 
-// maxJSON is how deep JSON may be nested; encoding/json has the same limit. The library's decoder recurses without one, and
-// four megabytes of brackets would overflow Go's stack.
-const maxJSON = 10_000
-
-// jsonModule returns Starlark's json module with a decoder that refuses what is nested too deeply.
+// jsonModule returns Starlark's json module with a decoder and encoders that refuse what is nested too deeply. The library's own
+// recurse without a limit, and four megabytes of brackets would overflow Go's stack.
 func jsonModule() *starlarkstruct.Module {
 	members := maps.Clone(json.Module.Members)
 	decode := members["decode"].(*starlark.Builtin)
@@ -24,11 +23,11 @@ func jsonModule() *starlarkstruct.Module {
 		var fallback starlark.Value
 		if starlark.UnpackArgs(decode.Name(), args, kwargs, "x", &text, "default?", &fallback) == nil { // else the library says so
 			depth := bracketsDeep(string(text))
-			if depth > maxJSON && fallback != nil {
+			if depth > maxNesting && fallback != nil {
 				return fallback, nil
 			}
-			if depth > maxJSON {
-				return nil, failure.New("", decode.Name(), "the text is nested more than %d deep", maxJSON)
+			if depth > maxNesting {
+				return nil, failure.New("", decode.Name(), "the text is nested more than %d deep", maxNesting)
 			}
 			if s := stateOf(thread); s != nil {
 				s.governor.decoded += uint64(depth)
@@ -36,7 +35,25 @@ func jsonModule() *starlarkstruct.Module {
 		}
 		return decode.CallInternal(thread, args, kwargs)
 	})
+	for _, name := range []string{"encode", "encode_indent"} {
+		encode := printing(members[name].(*starlark.Builtin))
+		members[name] = starlark.NewBuiltin(encode.Name(), func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple,
+			kwargs []starlark.Tuple) (starlark.Value, error) {
+			value, err := encode.CallInternal(thread, args, kwargs)
+			return value, brief(err)
+		})
+	}
 	return &starlarkstruct.Module{Name: json.Module.Name, Members: members}
+}
+
+// brief cuts the middle out of an error that says at each level which element it is about.
+func brief(err error) error {
+	const ends = 200
+	if err == nil || len(err.Error()) <= 3*ends {
+		return err
+	}
+	text := err.Error()
+	return errors.New(strings.ToValidUTF8(text[:ends], "") + " … " + strings.ToValidUTF8(text[len(text)-ends:], ""))
 }
 
 // bracketsDeep returns how deep the brackets of a JSON text are nested.

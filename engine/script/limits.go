@@ -76,8 +76,7 @@ func (g *governor) look() {
 			WithHint("see that its loops end, or give it more: --max-steps, 0 for no limit"))
 		return
 	case g.nestedTooDeeply():
-		g.end(failure.New("", "", "%w", exceeded(fmt.Sprintf("values are nested more than %d deep", maxNesting))).
-			WithHint("a list that is put into itself, or into another one, again and again grows deeper with each round"))
+		g.end(tooDeep())
 	}
 	g.thread.SetMaxExecutionSteps(g.nextLook())
 }

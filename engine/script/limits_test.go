@@ -56,7 +56,7 @@ func TestNestingIsLimited(t *testing.T) {
 		"functions": "def f():\n  g = None\n  for i in range(20000000):\n    g = lambda x = g: x\n  return g\nstr(f())\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			wantEnd(t, limited(t, source, Limits{}, nil), "values are nested more than 100000 deep", "main.star:")
+			wantEnd(t, limited(t, source, Limits{}, nil), "values are nested more than 10000 deep", "main.star:")
 		})
 	}
 	wantEnd(t, limited(t, "json.decode('[' * 4000000)\n", Limits{}, nil), "json.decode: the text is nested more than 10000 deep", "main.star:1")
@@ -74,7 +74,7 @@ def deep(n):
         x = (x,)
     return x
 
-x = deep(99990)
+x = deep(9990)
 str(x)
 {x: 1}
 json.decode("[" * 9000 + '"[[["' + "]" * 9000)

@@ -2,6 +2,7 @@ package script
 
 import (
 	"reflect"
+	"slices"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
@@ -9,8 +10,9 @@ import (
 
 const (
 	// maxNesting is how deep values may be nested in each other. Printing, hashing, freezing and encoding a value recurse over
-	// it, and Go ends a process whose stack grows over a gigabyte, without a chance to clean up. A level takes half a kilobyte.
-	maxNesting = 100_000
+	// it, and Go ends a process whose stack grows over a gigabyte, without a chance to clean up. A level takes half a kilobyte;
+	// what is printed takes time with the square of the levels, too. It is also how deep encoding/json reads.
+	maxNesting = 10_000
 	// measureAfter is after how many allocated bytes nesting is measured again. A level takes 40 bytes of heap, so that in
 	// between there is room for another 800,000 levels, and no script of any sane size is ever measured.
 	measureAfter = 32 << 20
@@ -29,7 +31,7 @@ func (g *governor) nestedTooDeeply() bool {
 	}
 	// What measuring takes doesn't count.
 	defer func() { g.allocated, g.stepped, g.decoded = sample(everAllocated), g.thread.ExecutionSteps(), 0 }()
-	m := measure{depth: map[any]int{}}
+	m := measure{of: reached, depth: map[any]int{}}
 	for level := range g.thread.CallStackDepth() {
 		frame := g.thread.DebugFrame(level)
 		if m.exceeds(frame.Callable()) {
@@ -67,14 +69,40 @@ func content(v starlark.Value) starlark.Value {
 
 // measure walks values without recursing.
 type measure struct {
-	depth map[any]int // of the values that were walked, or are being walked, by their identity
+	of    purpose
+	depth map[any]int // of the values that were walked, by their identity; of those that are being walked, -1 less their place
+
+	// endless is a circle that the recursion would go round for ever, outermost first; nil if none was met.
+	endless []visit
+}
+
+// purpose is what a measured value is for: how what recurses notices a circle differs.
+type purpose int
+
+const (
+	reached purpose = iota // by the script, which does nothing to it yet
+	printed                // of functions and methods only the name
+	frozen
+)
+
+// notices tells whether a circle that v is in ends there, or for what is printed whether it can't.
+func (p purpose) notices(v starlark.Value) bool {
+	switch v.(type) {
+	case *starlarkstruct.Struct:
+		return true // it prints what it holds with no memory of what it is in; frozen, it notes so
+	case *starlark.List, *starlark.Dict, *starlark.Set:
+		return p == frozen
+	}
+	return false
 }
 
 // visit is a value that is being walked.
 type visit struct {
-	id    any
-	parts []starlark.Value // left to walk
-	depth int              // of the deepest part so far
+	value   starlark.Value
+	id      any
+	parts   []starlark.Value // left to walk
+	depth   int              // of the deepest part so far
+	noticed int              // how many of the values up to this one notice circles
 }
 
 // exceeds reports whether v is nested more than maxNesting deep.
@@ -82,18 +110,28 @@ func (m *measure) exceeds(v starlark.Value) bool {
 	var open []visit
 	enter := func(v starlark.Value) int {
 		id := identity(v)
-		if id == nil {
+		if id == nil || m.of == printed && onlyNamed(v) {
 			return 0
 		}
 		if depth, known := m.depth[id]; known {
-			return depth // 0 while it is being walked: a circle, which what recurses notices as well
+			if depth < 0 {
+				m.circle(open, -1-depth)
+			}
+			return max(depth, 0)
 		}
 		inner := parts(v)
 		if len(inner) == 0 && starlark.Len(v) <= fewParts {
 			return 1
 		}
-		m.depth[id] = 0
-		open = append(open, visit{id: id, parts: inner})
+		noticed := 0
+		if len(open) > 0 {
+			noticed = open[len(open)-1].noticed
+		}
+		if m.of.notices(v) {
+			noticed++
+		}
+		m.depth[id] = -1 - len(open)
+		open = append(open, visit{value: v, id: id, parts: inner, noticed: noticed})
 		return 0
 	}
 	enter(v)
@@ -117,6 +155,26 @@ func (m *measure) exceeds(v starlark.Value) bool {
 		if open = open[:top]; top > 0 {
 			open[top-1].depth = max(open[top-1].depth, depth)
 		}
+	}
+	return false
+}
+
+// circle looks at one that leads from the innermost open value back to the one at place from.
+func (m *measure) circle(open []visit, from int) {
+	noticed := open[len(open)-1].noticed
+	if from > 0 {
+		noticed -= open[from-1].noticed
+	}
+	if m.endless == nil && (m.of == printed && noticed > 0 || m.of == frozen && noticed == 0) {
+		m.endless = slices.Clone(open[from:])
+	}
+}
+
+// onlyNamed tells whether nothing of what v holds is printed with it.
+func onlyNamed(v starlark.Value) bool {
+	switch v.(type) {
+	case *starlark.Function, *starlark.Builtin, *starlarkstruct.Module:
+		return true
 	}
 	return false
 }

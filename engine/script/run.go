@@ -126,6 +126,9 @@ func (s *state) load(thread *starlark.Thread, module string) (starlark.StringDic
 	if err != nil {
 		return nil, &loadError{err}
 	}
+	if err := canFreeze(globals); err != nil {
+		return nil, &loadError{err}
+	}
 	// Freezing the globals, the private ones too, also freezes what functions of the library reach through them.
 	globals.Freeze()
 	s.modules[library] = globals
@@ -189,7 +192,7 @@ func guarded(predeclared starlark.StringDict, report func(string)) starlark.Stri
 }
 
 // Guard returns a builtin that does what b does, except that a panic in b is an error of the calling line, and its Go
-// stack goes to report, which may be nil. Parse guards the predeclared builtins; methods of values may be guarded by
+// stack goes to report, which may be nil, and that arguments which can't be printed are an error. Parse guards the predeclared builtins; methods of values may be guarded by
 // those who make them.
 func Guard(b *starlark.Builtin, report func(string)) *starlark.Builtin {
 	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin,
@@ -199,6 +202,9 @@ func Guard(b *starlark.Builtin, report func(string)) *starlark.Builtin {
 				value, err = nil, panicked(b.Name(), v, report)
 			}
 		}()
+		if err := canPrint(args, kwargs); err != nil { // any of them may be in an error
+			return nil, err
+		}
 		return b.CallInternal(thread, args, kwargs)
 	})
 }

@@ -1,0 +1,87 @@
+package script
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.starlark.net/starlark"
+)
+
+// nested makes values that nothing sees growing: lists that are put into one another when they are there already, which takes
+// no memory, and a struct that is in itself.
+const nested = `
+def lists():
+    all = [[None] for _ in range(20000)]
+    for i in range(len(all) - 1):
+        all[i][0] = all[i + 1]
+    return all[0]
+
+def circle():
+    l = []
+    s = struct(l = (l,))
+    l.append({"s": s})
+    return s
+`
+
+// TestRecursionIsLimited does everything that recurses to values that it would take the process down with.
+func TestRecursionIsLimited(t *testing.T) {
+	verb := starlark.NewBuiltin("verb", func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		return nil, starlark.UnpackPositionalArgs(b.Name(), args, nil, 0) // an error that shows a value
+	})
+	for _, operation := range []string{
+		"str(x)", "repr(x)", "print(1, x)", "fail(x)", "json.encode(x)", "json.encode_indent(x)", "'%s' % x", "'%r %s' % (1, [x])",
+		"'%(a)s' % {'a': x}", "'{}'.format(x)", "'{a}'.format(a = x)", "getattr('{}', 'format')(x)", "y = ['%s']\ny[0] %= (x,)",
+		"str(struct(x = x))", "verb(x)", "verb(x = [x])", "sorted([x], key = str)",
+	} {
+		source := nested + "x = lists()\n" + operation + "\n"
+		wantEnd(t, limited(t, source, Limits{}, starlark.StringDict{"verb": verb}), "values are nested more than 10000 deep", "main.star:")
+		source = nested + "x = circle()\n" + operation + "\n"
+		wantEnd(t, limited(t, source, Limits{}, starlark.StringDict{"verb": verb}), "a struct holds itself and has no end to print", "main.star:")
+	}
+	// What doesn't recurse, or knows where to end, is as ever.
+	source := nested + "x = circle()\ny = lists()\n[type(v) for v in (x, y)], len(y), y[0][0][0] == None, x.l[0][0]['s'] != 1\n" +
+		"def f():\n    s = struct(g = lambda: s, h = [f])\n    return s\nstr(f()) + '%s' % f\n" +
+		"l = [1]\nd = {'l': l}\nl.append(d)\nstr(l) == '[1, {\"l\": [...]}]' or fail(l)\n5 % 3 == 2 or fail()\n"
+	if err := limited(t, source, Limits{}, nil); err != nil {
+		t.Error(err)
+	}
+	wantEnd(t, limited(t, nested+"lists() == [[lists()]]\n", Limits{}, nil), "comparison exceeded maximum recursion depth", "main.star:")
+}
+
+// TestFreezingIsLimited loads libraries whose values can't be frozen, and ones that are in a circle and can.
+func TestFreezingIsLimited(t *testing.T) {
+	dir := t.TempDir()
+	for name, library := range map[string]struct{ source, want string }{
+		"lists":    {nested + "x = lists()\n", "values are nested more than 10000 deep"},
+		"self":     {"def make():\n    def inner():\n        return inner\n    return inner\nx = make()\n", "lib.star:2:5: function inner refers to itself"},
+		"together": {"def make():\n    def a():\n        return b\n    t = (a,)\n    def b():\n        return t\n    return b\nx = {1: [make()]}\n", "refers to itself"},
+		"circle":   {nested + "x = circle()\n", ""},
+		"method":   {"def make():\n    s = struct(f = lambda: s)\n    l = [lambda: l]\n    l.append(l.append)\n    return l, s\nx = make()\n", ""},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "lib.star"), []byte(library.source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := Parse(Options{Path: "main.star", Dir: dir, Source: []byte("load('lib.star', 'x')\ntype(x)\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch err := p.Run(t.Context()); {
+		case library.want != "":
+			wantEnd(t, err, library.want, "main.star:1")
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestErrorsOfJSONAreShort has json.encode fail at the bottom of what is allowed: it names the way there element by element.
+func TestErrorsOfJSONAreShort(t *testing.T) {
+	source := "def f():\n    x = lambda: 1\n    for i in range(9000):\n        x = [x]\n    json.encode(x)\nf()\n"
+	err := limited(t, source, Limits{}, nil)
+	wantEnd(t, err, "cannot encode function as JSON", "main.star:5")
+	if err != nil && (len(err.Error()) > 1000 || !strings.HasPrefix(err.Error(), "json.encode: at list index 0")) {
+		t.Errorf("%d bytes: %.100s", len(err.Error()), err)
+	}
+}
