@@ -104,7 +104,7 @@ func TestJournalledUntilNamed(t *testing.T) {
 			}
 			c, err := b.From(t.Context(), FromOptions{Image: Scratch})
 			check(t, err)
-			notes, _, err := journal.Begin(t.Context(), b.options.Store.JournalDir(), b.options.Store.JournalHeader())
+			notes, err := journal.Begin(t.Context(), b.options.Store.JournalDir(), b.options.Store.JournalHeader())
 			check(t, err)
 			check(t, b.options.Store.Own(notes))
 			says := func(kind journal.Kind, id string) bool {

@@ -17,7 +17,7 @@ import (
 // own gives the store a journal, and returns what reads how it comes out for an image: "" if it isn't named, "image" or "whole".
 func own(t *testing.T, s *Store) func(id string) string {
 	t.Helper()
-	j, _, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
+	j, err := journal.Begin(t.Context(), s.JournalDir(), s.JournalHeader())
 	check(t, err)
 	check(t, s.Own(j))
 	t.Cleanup(func() { check(t, j.End()) })
