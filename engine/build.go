@@ -247,17 +247,18 @@ func (b *build) call(ctx context.Context) (id string, err error) {
 }
 
 // endsSoon waits for an interrupted build to end, and tells whether it did. The library doesn't look at the context
-// everywhere: a download goes on until its server is done. So what has no processes any more isn't waited for long.
+// everywhere: a download goes on until its server is done. So what has no processes any more isn't waited for long. Looks are
+// counted and not time, of which the build gets more where the machine has a lot to do.
 func endsSoon(done <-chan struct{}, before []process) bool {
-	quiet := time.Now()
-	for start := quiet; time.Since(start) < graceOfBuilds && time.Since(quiet) < stopPatience; {
+	quiet := 0
+	for looks := 0; looks < int(graceOfBuilds/killPause) && quiet < int(stopPatience/killPause); looks++ {
 		select {
 		case <-done:
 			return true
 		case <-time.After(killPause):
 		}
-		if len(newSince(before, nil)) > 0 {
-			quiet = time.Now()
+		if quiet++; len(newSince(before, nil)) > 0 {
+			quiet = 0
 		}
 	}
 	return false

@@ -151,13 +151,14 @@ func (s suite) params(t *testing.T) testscript.Params {
 			return false, fmt.Errorf("unknown condition")
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"intime": intime,
-			"gone":   gone,
-			"tells":  tells,
-			"image":  imageCommand,
-			"same":   same,
-			"clean":  clean,
+			"exits":   exits,
+			"intime":  intime,
+			"gone":    gone,
+			"tells":   tells,
+			"same":    same,
+			"image":   imageCommand,
+			"clean":   clean,
+			"cleanly": cleanly,
 		},
 	}
 }
