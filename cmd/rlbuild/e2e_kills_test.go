@@ -64,7 +64,6 @@ RUN sleep 0.05
 // percent of the usual number.
 func TestKills(t *testing.T) {
 	needUser(t)
-	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("RLBUILD_KILL_SEED"); text != "" {
 		var err error
@@ -83,6 +82,7 @@ func TestKills(t *testing.T) {
 	if err := writeBase(base); err != nil {
 		t.Fatal(err)
 	}
+	t.Parallel() // only now: what takes longest is to begin before all the scripts
 	t.Logf("RLBUILD_KILL_SEED=%d", seed)
 	var mu sync.Mutex
 	total := 0
