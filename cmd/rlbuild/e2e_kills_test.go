@@ -152,7 +152,7 @@ func newKiller(t *testing.T, base, driver string, random *rand.Rand) *killer {
 		}
 	}
 	k.must("rlbuild", "-c", `p = pull("oci-archive:`+base+`"); tag(p, "localhost/pulled"); commit(from_(p), "localhost/base")`)
-	k.must("rlbuild", "-c", `commit(from_("localhost/base"), "localhost/moving")`)
+	k.must("rlbuild", "-c", `tag(commit(from_("localhost/base"), "localhost/moving"), "localhost/moved")`)
 	k.must("rlbuild", "-c", `c = from_("localhost/base"); run(c, "echo precious > /precious"); commit(c, "localhost/earlier")`)
 	k.earlier = k.precious()
 	return k
