@@ -35,59 +35,17 @@ const Scratch = buildah.BaseImageFakeName
 
 // From makes a working container.
 func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
-	format, err := manifestType(o.Format)
+	options, err := b.fromOptions(o)
 	if err != nil {
 		return nil, err
 	}
-	image, system, err := b.source(o.Image, o.Access, o.Platform)
-	if err != nil {
-		return nil, err
-	}
-	policy, err := pullPolicy(o.Pull)
-	if err != nil {
-		return nil, err
-	}
-	decryption, err := decryption(o.DecryptionKeys)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := config.Default()
-	if err != nil {
-		return nil, explain("reading", "containers.conf", err)
-	}
-	volumes, err := b.volumeTexts(o.Volumes)
-	if err != nil {
-		return nil, err
-	}
-	options := buildah.BuilderOptions{
-		FromImage:        image,
-		Container:        o.Name,
-		PullPolicy:       policy,
-		SystemContext:    system,
-		NetworkInterface: b.network(),
-		Format:           format,
-		OciDecryptConfig: decryption,
-		MaxPullRetries:   o.Access.retries(),
-		PullRetryDelay:   o.Access.retryDelay(),
-		Logger:           b.options.Logger,
-	}
-	if err := b.setDefaults(&options, conf, &o.Steps); err != nil {
-		return nil, err
-	}
-	options.CommonBuildOpts.Volumes = volumes
-	users, ids, err := o.Users.namespace()
-	if err != nil {
-		return nil, err
-	}
-	options.NamespaceOptions.AddOrReplace(users...)
-	options.IDMappingOptions, options.GroupAdd = ids, o.Users.GroupAdd
 	b.step("from_ " + o.Image)
 	heard := b.sayRetries("from_ " + o.Image)
 	keep, s := o.Keep || b.options.Keep, b.options.Store
 	if keep {
 		s = s.ForKeeps()
 	}
-	builder, err := stopping(ctx, b, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, options) })
+	builder, err := stopping(ctx, b, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, *options) })
 	heard()
 	if err != nil {
 		if errors.Is(err, storage.ErrDuplicateName) {
@@ -117,6 +75,57 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	}
 	b.settle()
 	return c, nil
+}
+
+// fromOptions returns what the library makes the container of.
+func (b *Builder) fromOptions(o FromOptions) (*buildah.BuilderOptions, error) {
+	format, err := manifestType(o.Format)
+	if err != nil {
+		return nil, err
+	}
+	image, system, err := b.source(o.Image, o.Access, o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := pullPolicy(o.Pull)
+	if err != nil {
+		return nil, err
+	}
+	decryption, err := decryption(o.DecryptionKeys)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := config.Default()
+	if err != nil {
+		return nil, explain("reading", "containers.conf", err)
+	}
+	volumes, err := b.volumeTexts(o.Volumes)
+	if err != nil {
+		return nil, err
+	}
+	options := &buildah.BuilderOptions{
+		FromImage:        image,
+		Container:        o.Name,
+		PullPolicy:       policy,
+		SystemContext:    system,
+		NetworkInterface: b.network(),
+		Format:           format,
+		OciDecryptConfig: decryption,
+		MaxPullRetries:   o.Access.retries(),
+		PullRetryDelay:   o.Access.retryDelay(),
+		Logger:           b.options.Logger,
+	}
+	if err := b.setDefaults(options, conf, &o.Steps); err != nil {
+		return nil, err
+	}
+	options.CommonBuildOpts.Volumes = volumes
+	users, ids, err := o.Users.namespace()
+	if err != nil {
+		return nil, err
+	}
+	options.NamespaceOptions.AddOrReplace(users...)
+	options.IDMappingOptions, options.GroupAdd = ids, o.Users.GroupAdd
+	return options, nil
 }
 
 // source returns the library's name of an image to read, "scratch" included, and the context to read it with.
