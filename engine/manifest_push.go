@@ -45,25 +45,9 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 	if err != nil {
 		return nil, err
 	}
-	format, err := pushFormat(o.Format)
+	format, err := o.listFormat(list, name.Transport)
 	if err != nil {
 		return nil, err
-	}
-	if format == manifest.DockerV2Schema1SignedMediaType {
-		return nil, failure.New("push", list.label(), `images in the format "v2s1" can't be in a list`).
-			WithHint(`use format = "v2s2" or "oci".`)
-	}
-	if len(o.Protection.EncryptionKeys) > 0 {
-		return nil, failure.New("push:", "encryption_key", "a list is pushed as it is: the library encrypts single images only").
-			WithHint("push each image with its keys, and make the list of those at the registry.")
-	}
-	if err := o.Compression.check(o.Format, name.Transport); err != nil {
-		return nil, err
-	}
-	for _, added := range o.List.AddCompression {
-		if err := (Compression{Format: added}).check(o.Format, name.Transport); err != nil {
-			return nil, err
-		}
 	}
 	protect, err := b.protector(ctx, o.Protection, name.Transport)
 	if err != nil {
@@ -125,4 +109,29 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 		}
 	}
 	return pushed(name, ref, sum, o.DigestFile)
+}
+
+// listFormat checks how a list is to be written, and returns the media type of its images' manifests, "" for those they have.
+func (o PushOptions) listFormat(list *ImageList, transport string) (string, error) {
+	format, err := pushFormat(o.Format)
+	if err != nil {
+		return "", err
+	}
+	if format == manifest.DockerV2Schema1SignedMediaType {
+		return "", failure.New("push", list.label(), `images in the format "v2s1" can't be in a list`).
+			WithHint(`use format = "v2s2" or "oci".`)
+	}
+	if len(o.Protection.EncryptionKeys) > 0 {
+		return "", failure.New("push:", "encryption_key", "a list is pushed as it is: the library encrypts single images only").
+			WithHint("push each image with its keys, and make the list of those at the registry.")
+	}
+	if err := o.Compression.check(o.Format, transport); err != nil {
+		return "", err
+	}
+	for _, added := range o.List.AddCompression {
+		if err := (Compression{Format: added}).check(o.Format, transport); err != nil {
+			return "", err
+		}
+	}
+	return format, nil
 }
