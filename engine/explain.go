@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"go.podman.io/storage"
 
 	"github.com/rlbuild/rlbuild/engine/diagnose"
 	"github.com/rlbuild/rlbuild/engine/failure"
+	"github.com/rlbuild/rlbuild/engine/store"
 	"github.com/rlbuild/rlbuild/engine/trouble"
 )
 
@@ -49,6 +51,8 @@ func explain(op, subject string, err error) *failure.Error {
 		e.Err = errors.New("stopped: the run was interrupted")
 	case errors.Is(err, fs.ErrNotExist):
 		e.Hint = "check the path."
+	case strings.HasSuffix(text, ": "+syscall.ENAMETOOLONG.Error()):
+		e.Hint = "a name may have 255 bytes, and a path of names 4095: archives and images hold no longer ones here."
 	}
 	return e
 }
@@ -113,6 +117,9 @@ var signs = []sign{
 	{of: trouble.Signatures, when: contains("Would invalidate signatures", "Can not copy signatures to")},
 	{of: trouble.NoAttachments, when: contains("writing sigstore attachments is disabled by configuration")},
 	{of: trouble.ArchiveThere, when: contains("docker-archive doesn't support modifying existing images")},
+	{of: trouble.TooManyLayers, when: func(err error, text string) bool {
+		return errors.Is(err, store.ErrTooManyLayers) || strings.HasSuffix(text, "max depth exceeded")
+	}},
 	{of: trouble.ImageIDs, when: contains("insufficient UIDs or GIDs"), facts: imageOwner},
 	{of: trouble.AutoIDs, when: contains("not enough unused IDs in user namespace")},
 }

@@ -27,7 +27,7 @@ const requireNamespaces = "RLBUILD_REQUIRE_NAMESPACES"
 // commands are what scripts can call by name, each a program of its own.
 var commands = map[string]func(){
 	"rlbuild": main, "signal": signalMain, "describe": describeMain, "setxattr": setxattrMain, "serve": serveMain,
-	"faulty": faultyMain, "checkstore": checkstoreMain, "refusing": refusingMain, "stall": stallMain,
+	"faulty": faultyMain, "checkstore": checkstoreMain, "refusing": refusingMain, "stall": stallMain, "hostile": hostileMain,
 }
 
 func TestMain(m *testing.M) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ func report(w io.Writer, err error) {
 	var problems script.Problems
 	if errors.As(err, &problems) {
 		for _, p := range problems {
-			fmt.Fprintf(w, "rlbuild: %s\n", failure.Redact(p.Error()))
+			fmt.Fprintf(w, "rlbuild: %s\n", abridged(failure.Redact(p.Error())))
 			for _, load := range p.Loads {
 				fmt.Fprintf(w, "  at %s in load\n", load)
 			}
@@ -31,7 +32,7 @@ func report(w io.Writer, err error) {
 		}
 		return
 	}
-	lines := strings.Split(strings.TrimRight(failure.Redact(err.Error()), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(abridged(failure.Redact(err.Error())), "\n"), "\n")
 	fmt.Fprintf(w, "rlbuild: %s\n", strings.Join(lines, "\n  "))
 	for _, line := range failure.OutputOf(err) {
 		fmt.Fprintf(w, "  | %s\n", line)
@@ -43,6 +44,21 @@ func report(w io.Writer, err error) {
 		}
 	}
 	hint(w, failure.HintOf(err))
+}
+
+// mostWord is how much of a word without a space in it is shown, in bytes, half of that from its beginning.
+const mostWord = 800
+
+// abridged returns a message without the middle of words that nobody would read: paths of a thousand directories, values nested
+// ten thousand deep. Such an error is to be seen together with the place and the hint below it.
+func abridged(message string) string {
+	if len(message) <= mostWord {
+		return message
+	}
+	return regexp.MustCompile(`\S{1000}\S*`).ReplaceAllStringFunc(message, func(word string) string {
+		cut := len(word) - mostWord
+		return strings.ToValidUTF8(word[:mostWord/2], "") + fmt.Sprintf("…(%d bytes)…", cut) + strings.ToValidUTF8(word[len(word)-mostWord/2:], "")
+	})
 }
 
 // hint prints what to do, in the style of the messages: lower case, no full stop.

@@ -85,7 +85,7 @@ func (s *Store) CreateContainer(id string, names []string, image, layer, metadat
 
 // CreateLayer is the library's.
 func (s *Store) CreateLayer(id, parent string, names []string, label string, writeable bool, o *storage.LayerOptions) (*storage.Layer, error) {
-	id, err := s.noteLayer(id)
+	id, err := s.noteLayer(id, parent)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (s *Store) CreateLayer(id, parent string, names []string, label string, wri
 
 // PutLayer is the library's.
 func (s *Store) PutLayer(id, parent string, names []string, label string, writeable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) {
-	id, err := s.noteLayer(id)
+	id, err := s.noteLayer(id, parent)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -103,14 +103,17 @@ func (s *Store) PutLayer(id, parent string, names []string, label string, writea
 
 // ApplyStagedLayer is the library's.
 func (s *Store) ApplyStagedLayer(args storage.ApplyStagedLayerOptions) (layer *storage.Layer, err error) {
-	if args.ID, err = s.noteLayer(args.ID); err != nil {
+	if args.ID, err = s.noteLayer(args.ID, args.ParentLayer); err != nil {
 		return nil, err
 	}
 	return s.Store.ApplyStagedLayer(args)
 }
 
-// noteLayer notes a layer that is about to be made, and returns its ID.
-func (s *Store) noteLayer(id string) (string, error) {
+// noteLayer notes a layer that is about to be made above another one, and returns its ID.
+func (s *Store) noteLayer(id, parent string) (string, error) {
+	if s.Choice.Driver == "overlay" && s.heights.of(s, parent) >= mostLayers {
+		return "", ErrTooManyLayers
+	}
 	if s.owner == nil {
 		return id, nil
 	}

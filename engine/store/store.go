@@ -47,6 +47,7 @@ type Store struct {
 	owner   *ownership // nil until Own
 	keeping bool       // see ForKeeps
 	caching bool       // see Caching
+	heights *heights   // of layers
 	foreign foreign    // where only one ID is mapped, that is nothing new, and none
 }
 
@@ -97,7 +98,7 @@ func Open(o Options) (*Store, error) {
 			}
 			want.sweep(note, chosen)
 			want.tell(note, chosen)
-			opened := &Store{Store: stoppable{s, o.Stop}, Choice: chosen}
+			opened := &Store{Store: stoppable{s, o.Stop}, Choice: chosen, heights: &heights{known: map[string]int{}}}
 			if !o.SingleID {
 				opened.foreign = findForeign(opened)
 				opened.foreign.tell(note, chosen.Root)

@@ -1,7 +1,7 @@
 package trouble
 
 var imageTroubles = Group{"Images", []*Trouble{
-	ShortName, ShortNameChoice, NotInStore, Signatures, ArchiveThere, ImageIDs, AutoIDs,
+	ShortName, ShortNameChoice, NotInStore, Signatures, ArchiveThere, TooManyLayers, ImageIDs, AutoIDs,
 }}
 
 var (
@@ -34,6 +34,12 @@ var (
 		See:  "docker-archive doesn't support modifying existing images",
 		Why:  "the file is there already, and images can't be added to a docker-archive",
 		Cure: "Remove the file first: path(…).remove(missing_ok = True)",
+	}
+	TooManyLayers = &Trouble{
+		Name: "too-many-layers",
+		See:  "max depth exceeded",
+		Why:  "the image has more than 500 layers, which is as many as overlay puts on top of each other",
+		Cure: "Have it made of fewer, as commit does with squash = True; another driver has no such limit: --storage-driver vfs, with a --root of its own",
 	}
 	ImageIDs = &Trouble{
 		Name: "image-ids",
