@@ -118,7 +118,7 @@ func pathIn(err error, why string) string {
 // verb had written may be gone again. It returns nil if no place seems to be full.
 func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) *cause {
 	file := pathIn(err, why)
-	unpacks := regexp.MustCompile(`adding layer with blob "|ApplyLayer stdout`).MatchString(why) // by a process that sees no more than the layer
+	unpacks := regexp.MustCompile(`adding layer with blob "|ApplyLayer stdout|copier: put: `).MatchString(why) // by a process that sees no more than the layer
 	if unpacks {
 		file = ""
 	}
