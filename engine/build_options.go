@@ -173,6 +173,9 @@ func (b *build) translate() (err error) {
 	if err := b.translateImage(); err != nil {
 		return err
 	}
+	if err := b.ignoresSmall(); err != nil {
+		return failure.New("build", b.subject, "ignorefile: %w", err)
+	}
 	if l.IgnoreFile = o.Source.IgnoreFile; l.IgnoreFile != "" {
 		if l.Excludes, _, err = parse.ContainerIgnoreFile(b.context, l.IgnoreFile, nil); err != nil {
 			return failure.New("build", b.subject, "ignorefile: %w", err)

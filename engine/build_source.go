@@ -212,6 +212,17 @@ func (b *build) containerfile(at Source) error {
 		if info.IsDir() {
 			return errors.New("is a directory")
 		}
+		if err := isSmall(at.host(), maxContainerfile); err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() { // a pipe has no end that is known
+			file, err := os.Open(at.host())
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			return b.keep(path.Base(at.Path), file)
+		}
 		b.containerfiles = append(b.containerfiles, at.host())
 		return nil
 	}
@@ -294,7 +305,7 @@ func (b *build) arguments() (map[string]string, error) {
 		args[name] = value
 	}
 	for _, file := range b.options.Source.ArgFiles {
-		text, err := os.ReadFile(file)
+		text, err := readSmall(file, maxContainerfile)
 		if err != nil {
 			return nil, failure.New("build", b.subject, "build_arg_file: %w", err)
 		}

@@ -141,6 +141,9 @@ func (b *Builder) source(image string, a Access, p Platform) (string, *types.Sys
 		if err != nil {
 			return "", nil, err
 		}
+		if err := describedSmall(name); err != nil {
+			return "", nil, err
+		}
 		image = name.String()
 		if system, err = b.systemFor(name, a); err != nil {
 			return "", nil, err

@@ -37,6 +37,9 @@ func (s *SecretMount) prepare(_ context.Context, m *stepMounts) error {
 	return m.showSecret(content, target, s.mode(), s.UID, s.GID)
 }
 
+// maxSecret bounds a secret, which is kept in memory, bytes.
+const maxSecret = 16 << 20
+
 // content returns the secret, nil if it may be missing and is.
 func (s *SecretMount) content() ([]byte, error) {
 	if s.Value != nil {
@@ -48,7 +51,7 @@ func (s *SecretMount) content() ([]byte, error) {
 	var content []byte
 	at, err := s.File.Resolve()
 	if err == nil {
-		content, err = os.ReadFile(at)
+		content, err = readSmall(at, maxSecret)
 	}
 	if errors.Is(err, fs.ErrNotExist) && s.Optional {
 		return nil, nil
