@@ -3,7 +3,11 @@ package engine
 import (
 	"encoding/json"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -51,6 +55,31 @@ func FuzzSettings(f *testing.F) {
 			}
 			inside = uint64(m.ContainerID) + uint64(m.Size)
 			outside[uint64(m.HostID)] = true
+		}
+	})
+}
+
+// FuzzInstructions finds the instructions of any Containerfile that the library's parser takes, each where it says.
+func FuzzInstructions(f *testing.F) {
+	for _, text := range []string{
+		"FROM scratch\nRUN a \\\n b\nCOPY --chown=1:2 a b\n", "# escape=`\nFROM a AS b\nONBUILD COPY --from=b x /y\nRUN <<E\nx\nE\n",
+		"FROM a\nONBUILD\n", "ENV a=b c\nLABEL \"x\"='y'\nCMD [\"a\",]\n", "FROM scratch\nHEALTHCHECK --interval=1s CMD x\nSHELL [\"a\"]\n",
+	} {
+		f.Add([]byte(text))
+	}
+	file := filepath.Join(place(f), "Containerfile")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		check(t, os.WriteFile(file, text, 0o600))
+		b := &build{containerfiles: []string{file}}
+		nodes, ok := instructions(file)
+		if n := b.stages(); !ok && n != 0 || n > len(nodes) {
+			t.Errorf("%d stages of %d instructions", n, len(nodes))
+		}
+		for _, node := range nodes[:min(len(nodes), 20)] { // each is looked for among all
+			line := strconv.Itoa(node.StartLine)
+			if at := b.position(instruction(node)); !slices.Contains(strings.Split(at, " or "), line) {
+				t.Errorf("%q is in line %s, not in %q", instruction(node), line, at)
+			}
 		}
 	})
 }

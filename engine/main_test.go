@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // place is a directory for a store.
-func place(t *testing.T) string {
+func place(t testing.TB) string {
 	t.Helper()
 	// Not t.TempDir, whose removal doesn't wait for a mount to go: Cleanup runs last in, first out.
 	dir, err := os.MkdirTemp("", "engine-test-")
@@ -60,7 +60,7 @@ func run(t *testing.T, dir, driver string) *Builder {
 	return b
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err, failure.HintOf(err))

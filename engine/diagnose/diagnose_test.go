@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // stage is a scene in a root of a few files, for a step of root's with the usual capabilities in the host's network.
-func stage(t *testing.T, words ...string) *Scene {
+func stage(t testing.TB, words ...string) *Scene {
 	t.Helper()
 	dir := t.TempDir()
 	for name, file := range map[string]struct {
@@ -179,7 +179,7 @@ func TestSoundProgram(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
