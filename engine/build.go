@@ -291,11 +291,14 @@ func (b *build) hush() (restore func()) {
 // removeContainers deletes the working containers that the library left: it doesn't get to all of them when a build ends
 // while several stages run.
 func (b *build) removeContainers() error {
-	return b.eachContainer(b.run.options.Store.DeleteContainer)
+	clearing := b.run.clearing()
+	return b.eachContainer(func(id, name string) error {
+		return clearing.delete(name, func() error { return b.run.options.Store.DeleteContainer(id) })
+	})
 }
 
 // eachContainer does something to the working containers that the library left. All of it is tried.
-func (b *build) eachContainer(do func(id string) error) error {
+func (b *build) eachContainer(do func(id, name string) error) error {
 	containers, err := b.run.options.Store.Containers()
 	if err != nil {
 		return fmt.Errorf("looking for the build's containers: %w", err)
@@ -303,7 +306,7 @@ func (b *build) eachContainer(do func(id string) error) error {
 	var errs []error
 	for _, c := range containers {
 		if slices.ContainsFunc(c.Names, func(name string) bool { return strings.Contains(name, b.suffix) }) {
-			errs = append(errs, do(c.ID))
+			errs = append(errs, do(c.ID, c.Names[0]))
 		}
 	}
 	return errors.Join(errs...)

@@ -75,7 +75,7 @@ func (b *build) addSecret(id string, s *SecretMount) error {
 
 // leaveContainers leaves the containers to the user, without the library's copies of secrets.
 func (b *build) leaveContainers() error {
-	return b.eachContainer(func(id string) error {
+	return b.eachContainer(func(id, _ string) error {
 		dir, err := b.run.options.Store.ContainerDirectory(id)
 		if err != nil {
 			return err

@@ -138,6 +138,7 @@ func (b *Builder) Close() error {
 		errs = append(errs, errLeft(containers))
 		containers = nil
 	}
+	clearing := b.clearing()
 	for _, c := range slices.Backward(containers) {
 		switch {
 		case c.adopted != nil:
@@ -145,7 +146,7 @@ func (b *Builder) Close() error {
 		case c.keep:
 			errs = append(errs, c.leave())
 		default:
-			errs = append(errs, c.delete())
+			errs = append(errs, clearing.delete(c.name, c.delete))
 		}
 	}
 	for _, c := range captures {
