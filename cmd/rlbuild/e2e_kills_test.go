@@ -360,7 +360,7 @@ func (k *killer) processes() {
 // journals looks for journals that name more than layers, which have to wait, and returns how many of those they name.
 func (k *killer) journals() (waiting int) {
 	k.Helper()
-	files, err := filepath.Glob(filepath.Join(k.runRoot(), "rlbuild", "*"))
+	files, err := filepath.Glob(filepath.Join(k.runRoot(), "rlbuild", "[^.]*")) // not the marks of searched stores
 	if err != nil {
 		k.Fatal(err)
 	}
