@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -128,8 +129,9 @@ func (c *Capture) Tail(n int) []string {
 	}
 	var kept []string
 	for _, line := range lines {
-		if line = strings.TrimRight(line, " \t\r"); line != "" {
-			kept = append(kept, Printable(line))
+		line = Printable(strings.TrimRightFunc(line, unicode.IsSpace))
+		if line = strings.TrimRightFunc(line, unicode.IsSpace); line != "" { // blanks before what isn't shown
+			kept = append(kept, line)
 		}
 	}
 	return kept[max(0, len(kept)-n):]
