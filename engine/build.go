@@ -120,7 +120,7 @@ func (b *build) do(ctx context.Context) (*Built, error) {
 		return nil, err
 	}
 	// One pipe for everything, so that a step's announcement and its output stay in order.
-	b.library.Out, b.library.Err, b.library.ReportWriter = streams.stderr, streams.stderr, streams.stderr
+	out := streams.stderr
 	if b.options.LogFile != "" {
 		log, err := os.OpenFile(b.options.LogFile, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -128,15 +128,22 @@ func (b *build) do(ctx context.Context) (*Built, error) {
 			return nil, failure.New("build", b.subject, "logfile: %w", err)
 		}
 		defer log.Close()
-		b.library.Out, b.library.Err, b.library.ReportWriter = log, log, log
+		out = log
 	}
+	out, said, err := b.place.naming(out)
+	if err != nil {
+		_, _, _ = streams.finish(title, nil)
+		return nil, err
+	}
+	b.library.Out, b.library.Err, b.library.ReportWriter = out, out, out
 	if b.options.Quiet {
 		b.library.ReportWriter = nil
 	}
 	id, err := b.scanned(streams, func() (string, error) { return b.call(ctx) })
+	said()
 	result, end, _ := streams.finish(title, nil) // nothing was typed to it
 	if b.place != nil && ctx.Err() == nil {
-		err = b.place.finish(err)
+		err = b.place.finish(ctx, err)
 	}
 	if ctx.Err() != nil {
 		return nil, interrupted(ctx, title)
@@ -270,7 +277,7 @@ func (b *build) release() {
 		_ = detach(b.memory)
 	}
 	if b.place != nil {
-		_ = b.place.Close() // so does the next run, by the journal
+		b.place.Close()
 	}
 	_ = rootfs.RemoveAll(b.dir) // a call that is left to itself may mount something there yet; the run's end tries again
 }

@@ -173,7 +173,7 @@ func (b *build) translateImage() (err error) {
 			name.Transport = "" // a plain name is one in the store, in the one that is open
 		}
 		if i == 0 {
-			if b.place, err = b.run.place(name); err != nil {
+			if b.place, err = b.run.place(name, b.inDir("image")); err != nil {
 				return failure.New("build", b.subject, "%w", err)
 			}
 			l.Output = b.place.name.String()

@@ -149,11 +149,11 @@ func (j *commitment) image(ctx context.Context) (image *Image, manifest []byte, 
 			return nil, nil, err
 		}
 	}
-	return j.placed(func() (*Image, []byte, error) { return j.byLibrary(ctx) })
+	return j.placed(ctx, func() (*Image, []byte, error) { return j.byLibrary(ctx) })
 }
 
 // placed has the image written to a neighbour of its place, if that is a file or a directory.
-func (j *commitment) placed(write func() (*Image, []byte, error)) (*Image, []byte, error) {
+func (j *commitment) placed(ctx context.Context, write func() (*Image, []byte, error)) (*Image, []byte, error) {
 	if j.Name == "" {
 		return write()
 	}
@@ -161,7 +161,7 @@ func (j *commitment) placed(write func() (*Image, []byte, error)) (*Image, []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	place, err := j.container.run.place(name)
+	place, err := j.container.run.place(name, "")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,7 +171,7 @@ func (j *commitment) placed(write func() (*Image, []byte, error)) (*Image, []byt
 		return nil, nil, err
 	}
 	image, manifest, err := write()
-	return image, manifest, place.finish(err)
+	return image, manifest, place.finish(ctx, err)
 }
 
 // ownWay makes the image without the library's temporary files, or fails with a notDirect.
@@ -182,10 +182,7 @@ func (j *commitment) ownWay(ctx context.Context) (*Image, []byte, error) {
 	if transportOf(j.dest) == reference.Storage {
 		return j.fast(ctx)
 	}
-	if transportOf(j.dest) == ociArchive { // which has a neighbour of its own
-		return j.ship(ctx)
-	}
-	return j.placed(func() (*Image, []byte, error) { return j.ship(ctx) })
+	return j.placed(ctx, func() (*Image, []byte, error) { return j.ship(ctx) })
 }
 
 // givesUp reports whether the container's files may become the layer's: it is deleted next, before anybody writes to them. One

@@ -86,6 +86,7 @@ type Builder struct {
 	netns      *heldNetwork // nil until a sandboxed step wants it
 	containers []*Container // in the order they were made
 	captures   []*output.Capture
+	left       []string // neighbours of places for images that couldn't be removed
 }
 
 // New returns a builder for one run. Close it, also when the run failed.
@@ -131,8 +132,8 @@ func (b *Builder) Close() error {
 	killSince(nil)
 	reap()
 	b.mu.Lock()
-	containers, captures, netns := b.containers, b.captures, b.netns
-	b.containers, b.captures, b.netns = nil, nil, nil
+	containers, captures, netns, left := b.containers, b.captures, b.netns, b.left
+	b.containers, b.captures, b.netns, b.left = nil, nil, nil, nil
 	b.mu.Unlock()
 	if !b.options.Store.Writable() {
 		errs = append(errs, errLeft(containers))
@@ -151,6 +152,9 @@ func (b *Builder) Close() error {
 	}
 	for _, c := range captures {
 		errs = append(errs, c.Close())
+	}
+	for _, path := range left {
+		errs = append(errs, removeGone(path))
 	}
 	errs = append(errs, netns.close(), b.closePassage())
 	if err := store.UnmountBelow(b.options.TempDir); err != nil {

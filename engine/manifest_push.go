@@ -54,7 +54,7 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 		return nil, err
 	}
 	defer protect.Close()
-	place, err := b.place(name)
+	place, err := b.place(name, "")
 	if err != nil {
 		return nil, explain("push", name.String(), err)
 	}
@@ -100,7 +100,7 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 	}
 	defer b.sayRetries("push " + name.String())()
 	_, sum, err := stored.Push(ctx, protect.destination(to), options)
-	if err := place.finish(err); err != nil {
+	if err := place.finish(ctx, err); err != nil {
 		return nil, explain("push", name.String(), err)
 	}
 	if o.List.Remove {

@@ -1,93 +1,127 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
+	"go.podman.io/image/v5/directory"
 
+	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 )
 
-// dirVersion is the file by which the library knows a directory of its dir: transport, the only kind that it empties.
-const dirVersion = "version"
+// Files of the dir: transport: dirVersion tells the library that a directory is one of its own, the only kind that it empties, and
+// dirManifest makes it an image. Blobs are called as their digests.
+const (
+	dirVersion    = "version"
+	dirManifest   = "manifest.json"
+	dirSignatures = "signature-"
+)
 
-// directory prepares a directory with one image. One that is there gives its place in one step where the file system can
-// swap the two. Where it can't, and for one that is a mount point or in a directory that can't be written to, the files are
-// moved one by one when all are there.
+// directory prepares a directory with one image. In one that is there files take the places of others, one by one, and it is itself
+// that stays.
 func (p *placing) directory() error {
 	info, err := os.Stat(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		p.put = func() error { return os.Rename(p.temporary, p.path) }
-		return p.makeDir(filepath.Dir(p.path))
-	} else if err != nil || !info.IsDir() {
+		p.beside, p.put = filepath.Dir(p.path), p.putDirectory
+		return nil
+	}
+	if err != nil || !info.IsDir() {
 		return err
 	}
+	p.there, p.beside, p.put = info, p.path, p.putDirectory
+	p.old, err = p.list()
+	return err // the library refuses it, whatever it is
+}
+
+// list returns what is in the place, neighbours excepted. It fails if that is no image that may be replaced.
+func (p *placing) list() (names []string, err error) {
 	entries, err := os.ReadDir(p.path)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), p.neighbours()) {
+			names = append(names, entry.Name())
+		}
+	}
+	if len(names) > 0 && !slices.Contains(names, dirVersion) {
+		return nil, directory.ErrNotContainerImageDir
+	}
+	return names, nil
+}
+
+// copyVersion shows the library what it looks at before it empties a directory.
+func (p *placing) copyVersion() error {
+	version, err := os.ReadFile(filepath.Join(p.path, dirVersion))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(p.written, dirVersion), version, 0o644)
+}
+
+// putDirectory replaces the image that is there. What is called as its digest says doesn't disturb that; the manifest, which comes
+// after it, makes one image the other. What somebody has put there meanwhile stays.
+func (p *placing) putDirectory(ctx context.Context) error {
+	if p.there == nil {
+		if err := renameNew(p.temporary, p.path); !errors.Is(err, fs.ErrExist) {
+			return err
+		} // somebody else was quicker
+	}
+	unlock, err := p.lock(ctx)
 	if err != nil {
 		return err
 	}
-	version, err := os.ReadFile(filepath.Join(p.path, dirVersion))
-	if len(entries) > 0 && err != nil {
-		return nil // the library refuses it, whatever it is
-	}
-	p.mode, p.put = info.Mode().Perm(), p.moveIn
-	made := fs.ErrPermission
-	if mine(info) && !mountPoint(p.path) {
-		if made = p.makeDir(filepath.Dir(p.path)); made == nil {
-			p.put = p.swap
+	defer unlock()
+	if p.there == nil {
+		if p.old, err = p.list(); err != nil {
+			return err
 		}
 	}
-	if made != nil && cantMake(made) {
-		made = p.makeDir(p.path)
-	}
-	if made != nil || len(entries) == 0 {
-		return made
-	}
-	// The library looks at this before it empties the directory.
-	return os.WriteFile(filepath.Join(p.temporary, dirVersion), version, 0o644)
-}
-
-// swap has the neighbour and the place change places.
-func (p *placing) swap() error {
-	if err := os.Chmod(p.temporary, p.mode); err != nil {
+	entries, err := os.ReadDir(p.temporary)
+	if err != nil {
 		return err
 	}
-	err := unix.Renameat2(unix.AT_FDCWD, p.temporary, unix.AT_FDCWD, p.path, unix.RENAME_EXCHANGE)
-	if err != nil { // not every file system can
-		return p.moveIn()
+	var made []string
+	for _, entry := range entries {
+		made = append(made, entry.Name())
+	}
+	slices.SortStableFunc(made, func(a, b string) int { return turn(a) - turn(b) })
+	for _, name := range made {
+		if err := p.moveFile(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.old {
+		if slices.Contains(made, name) {
+			continue
+		}
+		if err := rootfs.RemoveAll(filepath.Join(p.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
 
-// moveIn replaces all that is in the place by what is in the neighbour. Without its version, which comes last, it is no image.
-func (p *placing) moveIn() error {
-	old, err := os.ReadDir(p.path)
-	if err != nil {
-		return err
+// turn says when a file takes its place: the version first, so that a directory whose writer is killed may be written once more, and
+// the image's signatures after its manifest.
+func turn(name string) int {
+	switch {
+	case name == dirVersion:
+		return 0
+	case name == dirManifest:
+		return 2
+	case strings.HasPrefix(name, dirSignatures):
+		return 3
 	}
-	for _, entry := range old {
-		if path := filepath.Join(p.path, entry.Name()); path != p.temporary {
-			if err := rootfs.RemoveAll(path); err != nil {
-				return err
-			}
-		}
-	}
-	made, err := os.ReadDir(p.temporary)
-	if err != nil {
-		return err
-	}
-	for _, entry := range made {
-		if entry.Name() != dirVersion {
-			if err := p.moveFile(entry.Name()); err != nil {
-				return err
-			}
-		}
-	}
-	return p.moveFile(dirVersion)
+	return 1
 }
 
 // moveFile has one file of the neighbour take its place.
@@ -95,111 +129,16 @@ func (p *placing) moveFile(name string) error {
 	return os.Rename(filepath.Join(p.temporary, name), filepath.Join(p.path, name))
 }
 
-// manifestLimit is how large a manifest can be, bytes: readers refuse larger ones.
-const manifestLimit = 4 << 20
-
-// layout prepares a directory with many images, the OCI layout. What is in one that is there stays: the image's blobs are added
-// to the others, and the index, which makes it an image, is replaced last, in one step. The library would write the index
-// where it is, and so lose all images when there is no room for it.
-func (p *placing) layout() error {
-	info, err := os.Stat(p.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		p.put = func() error { return os.Rename(p.temporary, p.path) }
-		return p.makeDir(filepath.Dir(p.path))
-	} else if err != nil || !info.IsDir() {
-		return err
-	}
-	p.put = p.mergeLayout
-	if err := p.makeDir(p.path); err != nil {
-		return err
-	}
-	for _, name := range []string{v1.ImageIndexFile, v1.ImageLayoutFile} {
-		if err := p.copyFile(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return p.linkBlobs()
-}
-
-// copyFile copies a small file of the place to the neighbour, with its permissions.
-func (p *placing) copyFile(name string) error {
-	from := filepath.Join(p.path, name)
-	info, err := os.Stat(from)
+// lock keeps other runs from adding to a directory, where the file system can.
+func (p *placing) lock(ctx context.Context) (unlock func(), err error) {
+	dir, err := os.Open(p.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
+	unlock = func() { _ = dir.Close() }
+	if journal.Acquire(ctx, dir) != nil && ctx.Err() != nil {
+		unlock()
+		return nil, context.Cause(ctx)
 	}
-	to := filepath.Join(p.temporary, name)
-	if err := os.WriteFile(to, data, 0o600); err != nil {
-		return err
-	}
-	return os.Chmod(to, info.Mode().Perm())
-}
-
-// linkBlobs shows the library the blobs that are there, so that it doesn't write them once more. Manifests it writes into the very
-// file that is there, so no blob is shown that is small enough for one.
-func (p *placing) linkBlobs() error {
-	return p.eachBlob(p.path, func(name string, info fs.FileInfo) error {
-		if info.Size() <= manifestLimit {
-			return nil
-		}
-		link := filepath.Join(p.temporary, name)
-		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
-			return err
-		}
-		return os.Symlink(filepath.Join(p.path, name), link)
-	})
-}
-
-// mergeLayout adds what is new to the layout.
-func (p *placing) mergeLayout() error {
-	err := p.eachBlob(p.temporary, func(name string, _ fs.FileInfo) error {
-		if err := os.MkdirAll(filepath.Join(p.path, filepath.Dir(name)), 0o755); err != nil {
-			return err
-		}
-		return p.moveFile(name)
-	})
-	if err != nil {
-		return err
-	}
-	if err := p.moveFile(v1.ImageLayoutFile); err != nil {
-		return err
-	}
-	return p.moveFile(v1.ImageIndexFile)
-}
-
-// eachBlob calls do for the regular files among a layout's blobs, with their names in the layout: "blobs/sha256/0a…".
-func (p *placing) eachBlob(layout string, do func(name string, info fs.FileInfo) error) error {
-	algorithms, err := os.ReadDir(filepath.Join(layout, v1.ImageBlobsDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	for _, algorithm := range algorithms {
-		dir := filepath.Join(v1.ImageBlobsDir, algorithm.Name())
-		blobs, err := os.ReadDir(filepath.Join(layout, dir))
-		if errors.Is(err, unix.ENOTDIR) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		for _, blob := range blobs {
-			info, err := blob.Info()
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // somebody cleans up
-			} else if err != nil {
-				return err
-			}
-			if info.Mode().IsRegular() {
-				if err := do(filepath.Join(dir, blob.Name()), info); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
+	return unlock, nil
 }

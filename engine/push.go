@@ -92,7 +92,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
-	place, err := b.place(name)
+	place, err := b.place(name, "")
 	if err != nil {
 		return nil, explain("push", name.String(), err)
 	}
@@ -106,7 +106,7 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 		return images.Push(ctx, b.sourceName(image, name.Transport), to.Transport().Name()+":"+to.StringWithinTransport(), options)
 	})
 	heard()
-	if err := place.finish(err); err != nil {
+	if err := place.finish(ctx, err); err != nil {
 		return nil, explain("push", name.String(), err)
 	}
 	sum, err := manifest.Digest(written)

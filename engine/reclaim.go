@@ -190,7 +190,8 @@ func (r *reclaim) things(o *owned) (left []journal.Entry) {
 		try(func() bool { return r.container(c) }, journal.Container, c.id, c.layer)
 	}
 	for _, id := range o.images {
-		try(func() bool { return r.image(id) }, journal.Image, id)
+		names := o.passing[id]
+		try(func() bool { return r.image(id, names) }, journal.Image, append([]string{id}, names...)...)
 	}
 	for _, id := range o.mounts {
 		try(func() bool { return r.unmount(id) }, journal.Mounted, id)

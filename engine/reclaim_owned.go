@@ -14,7 +14,8 @@ type ownedContainer struct{ id, layer string }
 // owned is what the entries of a journal come to.
 type owned struct {
 	containers []ownedContainer
-	images     []string // without their names
+	images     []string            // without their names
+	passing    map[string][]string // names that the run gave them for a moment
 	layers     []string
 	mounts     []string // of images and of containers that stay
 	temporary  []string
@@ -23,7 +24,7 @@ type owned struct {
 
 // sortEntries leaves out what no run notes: deeds follow from these entries.
 func sortEntries(entries []journal.Entry, run string) *owned {
-	o := &owned{}
+	o := &owned{passing: map[string][]string{}}
 	for _, e := range entries {
 		word := e.Words[0]
 		switch e.Kind {
@@ -39,7 +40,10 @@ func sortEntries(entries []journal.Entry, run string) *owned {
 			}
 		case journal.Image:
 			if isStoreID(word) {
-				o.images = append(o.images, word)
+				if !slices.Contains(o.images, word) {
+					o.images = append(o.images, word)
+				}
+				o.passing[word] = append(o.passing[word], e.Words[1:]...)
 			}
 		case journal.Whole:
 			o.images = slices.DeleteFunc(o.images, func(id string) bool { return id == word })

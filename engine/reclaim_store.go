@@ -59,8 +59,9 @@ func (r *reclaim) container(c ownedContainer) bool {
 	return true
 }
 
-// image deletes an image that didn't get its name, and tells whether that is done. Others may have made the same meanwhile.
-func (r *reclaim) image(id string) bool {
+// image deletes an image that didn't get its name, and tells whether that is done. It may have one that the run gave it for a moment.
+// Others may have made the same meanwhile; who gave it another such name is perhaps just at it.
+func (r *reclaim) image(id string, passing []string) bool {
 	unlock, err := journal.Lock(r.ctx, r.dir)
 	if err != nil {
 		return false
@@ -72,8 +73,17 @@ func (r *reclaim) image(id string) bool {
 		}
 	}
 	image, err := r.store.Image(id)
-	if err != nil || !store.Nameless(image.Names) {
+	if err != nil {
 		return true
+	}
+	ours := slices.DeleteFunc(slices.Clone(image.Names), func(name string) bool {
+		return !slices.Contains(passing, name) || !store.Nameless([]string{name})
+	})
+	if len(ours) < len(image.Names) {
+		if len(ours) > 0 {
+			err = r.store.RemoveNames(id, ours)
+		}
+		return err == nil
 	}
 	switch _, err := r.store.DeleteImage(id, true); {
 	case err == nil:

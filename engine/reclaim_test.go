@@ -241,21 +241,25 @@ func TestMountsThatOthersSaw(t *testing.T) {
 }
 
 // TestImagesWithoutName: one that a killed commit entered goes, also under the name that the library gives it for a moment; one that
-// was there before, is whole, or has got a name stays.
+// was there before, is whole, or has got a name stays, and one that somebody else is giving such a name.
 func TestImagesWithoutName(t *testing.T) {
 	s := run(t, place(t), "vfs").options.Store
 	ids := map[string]string{}
 	temporary := "docker.io/library/" + strings.Repeat("0a", 32) + "-tmp:latest"
-	for _, name := range []string{"unfinished", "whole", "named", "other", "temporary", "both"} {
+	others, shared := strings.ReplaceAll(temporary, "0a", "0c"), strings.ReplaceAll(temporary, "0a", "0d")
+	for _, name := range []string{"unfinished", "whole", "named", "other", "temporary", "both", "others", "shared"} {
 		names := map[string][]string{
 			"named": {"localhost/named:1"}, "temporary": {temporary}, "both": {strings.ReplaceAll(temporary, "0a", "0b"), "localhost/both:1"},
+			"others": {others}, "shared": {shared, strings.ReplaceAll(temporary, "0a", "0e")},
 		}[name]
 		image, err := s.CreateImage("", names, "", "", nil)
 		check(t, err)
 		ids[name] = image.ID
 	}
 	deadRun(t, s, deadID, fmt.Sprintf("image %q", ids["unfinished"]), fmt.Sprintf("image %q", ids["whole"]), fmt.Sprintf("whole %q", ids["whole"]),
-		fmt.Sprintf("image %q", ids["named"]), fmt.Sprintf("image %q", ids["temporary"]), fmt.Sprintf("image %q", ids["both"]))
+		fmt.Sprintf("image %q", ids["named"]), fmt.Sprintf("image %q", ids["temporary"]),
+		fmt.Sprintf("image %q %q", ids["temporary"], temporary), fmt.Sprintf("image %q", ids["both"]),
+		fmt.Sprintf("image %q", ids["others"]), fmt.Sprintf("image %q %q", ids["shared"], shared))
 	found, err := Reclaim(t.Context(), s, false)
 	check(t, err)
 	if got := found.Summary(); got != "2 images" {
@@ -265,5 +269,8 @@ func TestImagesWithoutName(t *testing.T) {
 		if there := s.Exists(id); there != (name != "unfinished" && name != "temporary") {
 			t.Errorf("%s: %v", name, there)
 		}
+	}
+	if image, err := s.Image(ids["shared"]); err != nil || slices.Contains(image.Names, shared) || len(image.Names) != 1 {
+		t.Errorf("shared is called %q: %v", image.Names, err)
 	}
 }

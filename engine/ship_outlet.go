@@ -14,7 +14,6 @@ import (
 	"go.podman.io/image/v5/pkg/blobinfocache"
 	"go.podman.io/image/v5/types"
 
-	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/ociarchive"
 )
 
@@ -67,9 +66,7 @@ func (b *Builder) archiveOutlet(dest types.ImageReference, fixed *time.Time) (ou
 		at = *fixed
 	}
 	path, image, _ := strings.Cut(dest.StringWithinTransport(), ":")
-	w, err := ociarchive.Create(path, b.options.Journal.ID(), at, func(temporary string) error {
-		return b.options.Journal.Note(journal.Temporary, temporary)
-	})
+	w, err := ociarchive.Create(path, at)
 	if errors.Is(err, ociarchive.ErrUnsuitable) {
 		return nil, notDirect(path + " is no regular file")
 	} else if err != nil {

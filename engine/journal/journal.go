@@ -32,7 +32,7 @@ const (
 	Kept      Kind = "kept"      // ID: it doesn't any more
 	Used      Kind = "used"      // ID: somebody else's, which the run works with
 	Layer     Kind = "layer"     // ID: made for an image, which may not have come into being
-	Image     Kind = "image"     // ID: an image that is being entered into the store
+	Image     Kind = "image"     // ID, NAME…: an image that is being entered into the store, and names it has for a moment
 	Whole     Kind = "whole"     // ID: it has its name, and is there to stay
 	Mounted   Kind = "mounted"   // ID: an image, or a container that doesn't go with the run, which the run has mounted or had
 	Temporary Kind = "temporary" // PATH: a file, or a directory with all that is in it

@@ -6,14 +6,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -28,42 +26,27 @@ const block = 512
 // regular file.
 var ErrUnsuitable = errors.New("is not a regular file")
 
-// Writer is an archive that is being written. It has a temporary name in the archive's directory until it is complete.
+// Writer is an archive that is being written.
 type Writer struct {
-	path string      // of the complete archive
-	file *os.File    // nil when it has its name or is given up
-	mode fs.FileMode // of the file that is replaced, 0 for none
+	file *os.File
 	at   time.Time
 	end  int64                  // where the next header goes
 	have map[digest.Digest]bool // the blobs
 	buf  []byte
 }
 
-// Create begins an archive that will replace whatever file there is at path. All its entries get the time. It fails with
-// ErrUnsuitable for a path that is there and no regular file. Its temporary name, of which mark is a part, is told to making,
-// unless that is nil, before there is a file. Close it.
-func Create(path, mark string, at time.Time, making func(temporary string) error) (*Writer, error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // a link goes on leading to the archive
-	}
-	w := &Writer{path: path, at: at, have: map[digest.Digest]bool{}, buf: make([]byte, 1<<20)}
-	info, err := os.Stat(path)
-	switch {
+// Create begins an archive, in place of what is in the file at path, if there is one. All its entries get the time. It fails with
+// ErrUnsuitable for a path that is there and no regular file. Close it.
+func Create(path string, at time.Time) (*Writer, error) {
+	switch info, err := os.Stat(path); {
 	case err == nil && !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s %w", path, ErrUnsuitable)
-	case err == nil:
-		w.mode = info.Mode().Perm()
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	temporary := fmt.Sprintf("%s/.%s.%s%s", filepath.Dir(path), filepath.Base(path), mark, rand.Text()[:8])
-	if making != nil {
-		if err := making(temporary); err != nil {
-			return nil, err
-		}
-	}
-	// Not os.CreateTemp: the mode is that of any new file, as the user's umask has it.
-	if w.file, err = os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
+	w := &Writer{at: at, have: map[digest.Digest]bool{}, buf: make([]byte, 1<<20)}
+	var err error
+	if w.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666); err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
@@ -74,14 +57,12 @@ func Create(path, mark string, at time.Time, making func(temporary string) error
 	return w, nil
 }
 
-// Close gives the archive up, unless it is finished, and leaves nothing of it behind.
+// Close closes the file. Unless the archive is finished, there is no use for what is in it.
 func (w *Writer) Close() error {
-	if w.file == nil {
-		return nil
+	if err := w.file.Close(); !errors.Is(err, fs.ErrClosed) {
+		return err
 	}
-	file := w.file
-	w.file = nil
-	return errors.Join(file.Close(), os.Remove(file.Name()))
+	return nil
 }
 
 // Blob writes everything that r gives as a blob and returns its digest and size. After an error the archive is of no use.
@@ -104,7 +85,7 @@ func (w *Writer) Blob(ctx context.Context, r io.Reader) (digest.Digest, int64, e
 	return name, size, w.place(header)
 }
 
-// Finish writes the index, with the one manifest, which must be a blob by now, and gives the archive its name. The image
+// Finish writes the index, with the one manifest, which must be a blob by now, and closes the archive. The image
 // is what the index calls it, "" for nothing.
 func (w *Writer) Finish(manifest v1.Descriptor, image string) error {
 	if image != "" {
@@ -129,7 +110,7 @@ func (w *Writer) Finish(manifest v1.Descriptor, image string) error {
 	if err := errors.Join(w.file.Truncate(w.end), w.file.Truncate(w.end+2*block)); err != nil {
 		return err
 	}
-	return w.rename()
+	return w.Close()
 }
 
 // entry writes a whole entry.
@@ -161,34 +142,6 @@ func (w *Writer) place(header tar.Header) error {
 	}
 	w.end += block + header.Size + int64(len(padding))
 	return nil
-}
-
-// rename gives the complete archive its name.
-func (w *Writer) rename() error {
-	if w.mode != 0 {
-		if err := w.file.Chmod(w.mode); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(w.file.Name(), w.path); err != nil {
-		// A file that is a mount point, as builds in containers have it for their result, can be written but not replaced.
-		if copyErr := w.copyOver(); copyErr != nil {
-			return errors.Join(err, copyErr)
-		}
-		return w.Close()
-	}
-	file := w.file
-	w.file = nil
-	return file.Close()
-}
-
-func (w *Writer) copyOver() error {
-	over, err := os.OpenFile(w.path, os.O_WRONLY|os.O_TRUNC, 0)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyBuffer(onlyWriter{over}, io.NewSectionReader(w.file, 0, w.end+2*block), w.buf)
-	return errors.Join(err, over.Close())
 }
 
 // onlyWriter hides ReadFrom, which would have its own idea of buffers.

@@ -114,6 +114,11 @@ func (s *Store) AddNames(id string, names []string) error {
 		before[holder] = append(before[holder], name)
 	}
 	image, unknown := s.Store.Image(id)
+	if unknown == nil && Nameless(names) {
+		if err := s.owner.passing(image.ID, names); err != nil {
+			return err
+		}
+	}
 	err := s.Store.AddNames(id, names)
 	if unknown != nil { // no image: a container's or a layer's
 		return err
@@ -137,6 +142,20 @@ func (s *Store) AddNames(id string, names []string) error {
 		}
 	}
 	return err
+}
+
+// passing notes that an image that the run has entered gets names for a moment: it goes with these, but others may be of a live
+// process.
+func (o *ownership) passing(id string, names []string) error {
+	if o == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.entered[id] {
+		return nil
+	}
+	return o.journal.Note(journal.Image, append([]string{id}, names...)...)
 }
 
 // RemoveNames is the library's, but names stay where that can't be written, as with AddNames.
