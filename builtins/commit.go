@@ -19,10 +19,12 @@ docker-archive:FILE[:NAME:TAG], dir:DIR, containers-storage:NAME. The container 
 rm = True it is removed, as by remove(ctr), and an image in the store takes over its files instead of a copy.
 
 The image is there whole or not at all, whether the commit fails, is interrupted or killed, and until it is there what had the
-name stays as it was. A file or directory is written beside the place that it takes in the end; in the DIR of dir: nothing else
-may be. In two cases that can't be: a pipe, a device or a file that is a mount point takes the archive as it comes; and the
-files of a dir: that is a mount point, or on a file system that can't swap two directories, are replaced one by one when all
-are there, so that whoever is killed just then leaves a directory that is no image.
+name stays as it was. A file or new directory is written beside the place that it takes in the end, and what is to go into a
+directory that is there, in it, under another name. Such a directory stays the one it is: in an OCI layout the image is
+added to what others have added meanwhile; in that of dir: files replace those of the old image one by one, at every moment
+with a whole image, and the others that were there when the commit began are removed. A docker-archive that is there is never
+overwritten, nor one that somebody else makes meanwhile. A file that is a mount point, another user's or group's, or has other
+names, gets the archive copied into it when that is complete; a pipe or a device gets it as it comes.
 
 Without timestamp and source_date_epoch the time is that of SOURCE_DATE_EPOCH, or now. What change, config, unsetenv and the
 annotations say holds for this image, and not for the container. A scan runs a command in the scanner's image, which sees the
