@@ -127,23 +127,34 @@ func (s *streams) read(from *os.File, to io.Writer) {
 	s.readers.Go(func() {
 		// Who looks at the display may be slow, and what was printed in time is still in the pipe then.
 		if _, err := io.Copy(to, from); errors.Is(err, os.ErrDeadlineExceeded) {
-			_, _ = io.CopyN(to, from, arrived(from))
+			_, _ = to.Write(arrived(from))
 		}
 	})
 }
 
-// arrived returns how many bytes of a pipe or terminal are there to be read, and lets them be read.
-func arrived(from *os.File) (n int64) {
+// arrived takes what is in a pipe or terminal past its deadline, after which Go refuses to read although there is something.
+func arrived(from *os.File) []byte {
 	conn, err := from.SyscallConn()
 	if err != nil {
-		return 0
+		return nil
 	}
+	var text []byte
 	_ = conn.Control(func(fd uintptr) {
 		count, _ := unix.IoctlGetInt(int(fd), unix.TIOCINQ) // none is as good
-		n = int64(count)
+		// No more than that: something may go on printing.
+		for len(text) < count {
+			piece := make([]byte, count-len(text))
+			n, err := unix.Read(int(fd), piece) // it doesn't wait, or there would be no deadline
+			if err == unix.EINTR {
+				continue
+			}
+			if n <= 0 {
+				return
+			}
+			text = append(text, piece[:n]...)
+		}
 	})
-	_ = from.SetReadDeadline(time.Now().Add(outputGrace))
-	return n
+	return text
 }
 
 // tee shows and keeps. A full disk must not stop a command from being read: what can't be kept is still shown, and
