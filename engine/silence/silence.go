@@ -4,9 +4,11 @@ package silence
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/http/httptrace"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,24 +36,22 @@ const readersPause = 100 * time.Millisecond
 // What a connection's two ends have done is asked of the kernel, below TLS and HTTP. It isn't the server that is silent as long as
 //   - bytes come or are acknowledged, however few,
 //   - bytes have come that this process hasn't read, as it unpacks what came before, or waits for a lock or a disk,
-//   - its request isn't all written and no bytes of it wait to be sent: then those who make them are slow.
+//   - the server has said all it had to say, and closed its side: what isn't read yet is in this process,
+//   - its request's body isn't all written and no bytes of it wait to be sent: then those who make them are slow.
 //
-// Making a connection isn't watched, for which the clients have times of their own. A connection that is kept for further
-// requests may be given up as well; the client makes another then.
+// Making a connection isn't watched. Clients have times of their own for connecting, for TLS and for an HTTP proxy's answer, but net/http
+// has none for a SOCKS proxy's. A connection that is kept for further requests may be given up as well; the client makes
+// another then.
 func Watch(ctx context.Context, limit time.Duration) context.Context {
 	if limit <= 0 {
 		return ctx
 	}
-	w := &watch{ctx: ctx, limit: limit, lines: map[net.Conn]*line{}}
+	w := &watch{ctx: ctx, limit: limit, lines: map[net.Conn]*line{}, beginning: map[*line]bool{}}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { w.begin(info.Conn) },
-		// The first field, before anything of the request is sent. HTTP/2 has its own name for it.
-		WroteHeaderField: func(key string, _ []string) {
-			if key == "Host" || key == ":authority" {
-				w.writing()
-			}
-		},
-		WroteRequest: func(httptrace.WroteRequestInfo) { w.written() },
+		GotConn:          func(info httptrace.GotConnInfo) { w.begin(info.Conn) },
+		WroteHeaderField: w.field,
+		WroteHeaders:     w.head,
+		WroteRequest:     func(httptrace.WroteRequestInfo) { w.written() },
 	})
 }
 
@@ -60,8 +60,13 @@ type watch struct {
 	limit time.Duration
 
 	mu         sync.Mutex
-	unfinished int // requests that aren't all written
 	lines      map[net.Conn]*line
+	unfinished int // requests that aren't all written
+
+	// Which connection a request's head goes to isn't told. Those that got a request are taken together until each has its
+	// head, mostly one by one.
+	beginning     map[*line]bool
+	heads, bodies int // so many of them have their heads; so many heads announce a body
 }
 
 // line is a connection.
@@ -70,9 +75,12 @@ type line struct {
 	since time.Time // when it was last known not to be silent
 	last  moved
 
-	begun   time.Time // when its request got it
-	writing bool      // the request may be one that isn't all written
+	upload  bool   // its request has a body, and isn't known to be all written
+	largest uint64 // when more than that is acknowledged, it has a body
 }
+
+// largestHead is how many bytes no request takes before its body.
+const largestHead = 64 << 10
 
 // moved is how many bytes have come and gone since the connection was made.
 type moved struct{ received, acknowledged uint64 }
@@ -81,17 +89,25 @@ type moved struct{ received, acknowledged uint64 }
 func (w *watch) begin(conn net.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l := w.lines[conn]; l != nil {
-		// If it was given up just now, nothing of the request can be written to it, and the client takes another.
-		l.since, l.begun, l.writing = time.Now(), time.Now(), true
+	l := w.lines[conn]
+	if l == nil {
+		tcp := tcpOf(conn)
+		if tcp == nil {
+			return
+		}
+		l = &line{tcp: tcp}
+	}
+	// If it was given up just now, nothing of the request can be written to it, and the client takes another.
+	now, err := ask(l.tcp)
+	if err != nil || now.moved.acknowledged == 0 { // the making of the connection counts as one, where the kernel counts
 		return
 	}
-	tcp := tcpOf(conn)
-	if tcp == nil {
-		return
+	l.since, l.last, l.upload, l.largest = time.Now(), now.moved, false, now.moved.acknowledged+largestHead
+	if w.lines[conn] == nil {
+		w.lines[conn] = l
+		go w.follow(conn)
 	}
-	w.lines[conn] = &line{tcp: tcp, since: time.Now(), begun: time.Now(), writing: true}
-	go w.follow(conn)
+	w.beginning[l] = true
 }
 
 // tcpOf finds the connection below those of TLS, or returns nil.
@@ -108,33 +124,55 @@ func tcpOf(conn net.Conn) *net.TCPConn {
 	}
 }
 
-// writing is called when a request begins to be written.
-func (w *watch) writing() {
+// field is called for each field of a head. The first is before anything of the request is sent. Uploads by HTTP/2, which
+// has its own names for them, aren't told from other requests before they are larger than a head.
+func (w *watch) field(key string, value []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.unfinished++
+	switch key {
+	case "Host", ":authority":
+		w.unfinished++
+	case "Transfer-Encoding":
+		w.bodies++
+	case "Content-Length":
+		if !slices.Equal(value, []string{"0"}) {
+			w.bodies++
+		}
+	}
 }
 
-// atOnce is how long a request without a body takes to be written at most, from when it has its connection.
-const atOnce = 100 * time.Millisecond
+// head is called when a request's head is made.
+func (w *watch) head() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heads++
+	w.begun()
+}
 
-// written is called when some request is written, or failed to be. Which one isn't told. When none is left it doesn't matter. Else it
-// is taken for the last one begun, if that was just now: a download that an unfinished upload takes its bytes from has to
-// be watched, or the two would wait for ever.
+// begun sorts the requests that are beginning, when all of them have their heads. When some have bodies and some don't, none is taken for
+// an upload before it is larger than a head: a download that an upload takes its bytes from has to be watched, or the two
+// would wait for ever.
+func (w *watch) begun() {
+	if w.heads < len(w.beginning) {
+		return
+	}
+	for l := range w.beginning {
+		l.upload = w.bodies >= len(w.beginning)
+	}
+	clear(w.beginning)
+	w.heads, w.bodies = 0, 0
+}
+
+// written is called when some request is written, or failed to be. Which one isn't told, and doesn't matter when none is left:
+// until then an upload that is written may be taken for one that isn't, but no other request.
 func (w *watch) written() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unfinished = max(w.unfinished-1, 0) // a request that isn't even begun can fail to be written, too
-	var last *line
-	for _, l := range w.lines {
-		if w.unfinished == 0 {
-			l.writing = false
-		} else if l.writing && (last == nil || l.begun.After(last.begun)) {
-			last = l
+	if w.unfinished == 0 {
+		for _, l := range w.lines {
+			l.upload, l.largest = false, math.MaxUint64
 		}
-	}
-	if last != nil && time.Since(last.begun) < atOnce {
-		last.writing = false
 	}
 }
 
@@ -161,17 +199,18 @@ func (w *watch) look(conn net.Conn) bool {
 	l := w.lines[conn]
 	now, err := ask(l.tcp)
 	if err != nil { // it is closed
-		delete(w.lines, conn)
+		w.forget(conn)
 		return false
 	}
-	if now.moved != l.last || now.unread > 0 || now.unsent == 0 && l.writing && w.unfinished > 0 {
+	l.upload = l.upload || now.moved.acknowledged > l.largest
+	if now.moved != l.last || now.unread > 0 || now.unsent == 0 && (now.closed || l.upload && w.unfinished > 0) {
 		l.since, l.last = time.Now(), now.moved
 		return true
 	}
 	if time.Since(l.since) < w.limit {
 		return true
 	}
-	delete(w.lines, conn)
+	w.forget(conn)
 	ended.Store(key(l.tcp.LocalAddr().String(), l.tcp.RemoteAddr().String()),
 		Silence{Address: l.tcp.RemoteAddr().String(), Sending: now.unsent > 0, Limit: w.limit})
 	// Not shut down: an answer of unknown length would look complete.
@@ -185,11 +224,19 @@ func (w *watch) look(conn net.Conn) bool {
 	return false
 }
 
+// forget is called when a connection is over, perhaps before its request had a head.
+func (w *watch) forget(conn net.Conn) {
+	delete(w.beginning, w.lines[conn])
+	delete(w.lines, conn)
+	w.begun()
+}
+
 // state is what the kernel knows of a connection.
 type state struct {
 	moved  moved
-	unread int // bytes that have come
-	unsent int // bytes that are written and not acknowledged
+	unread int  // bytes that have come
+	unsent int  // bytes that are written and not acknowledged
+	closed bool // the other end says no more
 }
 
 func ask(conn *net.TCPConn) (s state, err error) {
@@ -210,6 +257,7 @@ func ask(conn *net.TCPConn) (s state, err error) {
 	if err = errors.Join(controlErr, err); err != nil {
 		return s, err
 	}
+	s.closed = info.State == unix.BPF_TCP_CLOSE_WAIT
 	s.moved = moved{received: info.Bytes_received, acknowledged: info.Bytes_acked}
 	return s, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"strings"
 	"testing"
@@ -149,19 +150,26 @@ func TestLivingServers(t *testing.T) {
 
 // TestRelay has an upload wait for bytes that a silent server doesn't send.
 func TestRelay(t *testing.T) {
-	for name, begin := range map[string]func(http.ResponseWriter){
-		"no answer": func(http.ResponseWriter) {},
-		"part of an answer": func(w http.ResponseWriter) {
-			_, _ = io.WriteString(w, "a part")
-			flush(w)
-		},
+	part := func(w http.ResponseWriter) {
+		_, _ = io.WriteString(w, "a part")
+		flush(w)
+	}
+	none := func(http.ResponseWriter) {}
+	for name, c := range map[string]struct {
+		begin func(http.ResponseWriter)
+		busy  bool // the machine is, so that even a short request takes its time to be written
+	}{
+		"no answer":                           {begin: none},
+		"no answer on a busy machine":         {begin: none, busy: true},
+		"part of an answer":                   {begin: part},
+		"part of an answer on a busy machine": {begin: part, busy: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			over, uploading := make(chan struct{}), make(chan struct{})
 			from := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				<-uploading
-				begin(w)
+				c.begin(w)
 				<-over
 			}))
 			to := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -173,6 +181,10 @@ func TestRelay(t *testing.T) {
 			r, w := io.Pipe()
 			go func() {
 				<-uploading
+				ctx := ctx
+				if c.busy {
+					ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { time.Sleep(limit / 4) }})
+				}
 				request, err := http.NewRequestWithContext(ctx, http.MethodGet, from.URL, nil)
 				if err == nil {
 					var response *http.Response
@@ -214,6 +226,37 @@ func TestUnread(t *testing.T) {
 	time.Sleep(2 * limit)
 	if n, err := io.Copy(io.Discard, response.Body); err != nil || n != size {
 		t.Errorf("read %d bytes: %v", n, err)
+	}
+}
+
+// TestClosed has a server that has said all, and closed the connection, before the client comes to read the answer.
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Connection", "close")
+			w.Header().Set("Transfer-Encoding", "identity") // it goes on until the connection ends
+			_, _ = io.WriteString(w, "well")
+		}))
+		if secure {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		defer server.Close()
+		request, err := http.NewRequestWithContext(silence.Watch(t.Context(), limit), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		time.Sleep(2 * limit)
+		if text, err := io.ReadAll(response.Body); err != nil || string(text) != "well" {
+			t.Errorf("secure %v: got %q, %v", secure, text, err)
+		}
 	}
 }
 
