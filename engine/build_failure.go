@@ -31,7 +31,7 @@ var mergedContext = sync.OnceValue(func() *regexp.Regexp {
 // explain turns the library's error into one that says which instruction failed, where it is, and what it printed.
 func (b *build) explain(err error, result *Result, end ending) error {
 	step, reason := failedStep(err)
-	if e := b.elsewhere(reason); e != nil {
+	if e := b.elsewhere(step, reason); e != nil {
 		return e
 	}
 	subject := b.subject
@@ -80,19 +80,31 @@ func (b *build) explain(err error, result *Result, end ending) error {
 	return e
 }
 
-// elsewhere returns the error of instructions that name, by a transport, an archive or a folder that isn't in the context, or
+// elsewhere returns the error of an instruction that names, by a transport, an archive or a folder that isn't in the context, or
 // nil. The library looks for it nowhere else, so that instructions can't read the host's files, and if it isn't there goes on
-// without: its message is about a temporary file, or a stage.
-func (b *build) elsewhere(reason error) error {
-	if !errors.Is(reason, fs.ErrNotExist) && !strings.Contains(reason.Error(), "no stage or image found with that name") {
+// without: its message is about a temporary file, or a stage. The step is the one that failed. Without one it was a FROM, or
+// what the message names.
+func (b *build) elsewhere(step string, reason error) error {
+	named, _, noStage := strings.Cut(reason.Error(), ": no stage or image found with that name")
+	if !noStage && !errors.Is(reason, fs.ErrNotExist) {
 		return nil
+	}
+	suspect := func(node *parser.Node, image string) bool {
+		switch {
+		case step != "":
+			return instruction(node) == step
+		case noStage:
+			return strings.HasSuffix(named, "from="+image)
+		}
+		return node.Value == "from"
 	}
 	for _, file := range b.containerfiles {
 		nodes, _ := instructions(file)
 		for _, node := range nodes {
 			for _, image := range imagesOf(node) {
 				at, local := contextPath(image)
-				if !local || isThere(Source{Root: b.context, Path: path.Join("/", at)}) {
+				// What a variable stands for isn't known here.
+				if !local || !suspect(node, image) || strings.Contains(image, "$") || isThere(Source{Root: b.context, Path: path.Join("/", at)}) {
 					continue
 				}
 				return failure.New("build", fmt.Sprintf("%s:%d", b.subject, node.StartLine), "%s: there is no %s in %s", image, at, b.contextName()).

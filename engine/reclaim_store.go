@@ -216,8 +216,8 @@ func (r *reclaim) usedLayers() (map[string]bool, error) {
 	return used, nil
 }
 
-// lost deletes the containers of runs whose journals are lost. When none is left of which that may be so, nobody needs to look
-// again.
+// lost deletes the containers of runs whose journals are lost. When none is left that could be deleted later, nobody needs to
+// look again.
 func (r *reclaim) lost() error {
 	containers, err := r.store.Containers()
 	if err != nil {
@@ -229,10 +229,11 @@ func (r *reclaim) lost() error {
 			return context.Cause(r.ctx)
 		}
 		badge, _ := c.Flags[store.RunFlag].(string)
-		if badge == "" || !journal.Lost(badge, r.dir) {
+		fate := journal.FateOf(r.ctx, badge, r.dir)
+		if fate == journal.Unknown {
 			continue
 		}
-		if !journal.Orphaned(r.ctx, badge, r.dir) || !r.container(ownedContainer{c.ID, c.LayerID}) {
+		if fate == journal.Alive || !r.container(ownedContainer{c.ID, c.LayerID}) {
 			left = true
 			continue
 		}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.podman.io/storage"
+
 	"github.com/rlbuild/rlbuild/engine/journal"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
@@ -272,5 +274,26 @@ func TestImagesWithoutName(t *testing.T) {
 	}
 	if image, err := s.Image(ids["shared"]); err != nil || slices.Contains(image.Names, shared) || len(image.Names) != 1 {
 		t.Errorf("shared is called %q: %v", image.Names, err)
+	}
+}
+
+// TestLostElsewhere: nobody can tell from here whether the run lives that made a container in another namespace of processes, now
+// or later, so the store isn't searched again for its sake.
+func TestLostElsewhere(t *testing.T) {
+	s := run(t, place(t), "vfs").options.Store
+	check(t, os.MkdirAll(s.JournalDir(), 0o700))
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	check(t, err)
+	badge := fmt.Sprintf("%s %s pid:[1] 1 1 %s", deadID, strings.TrimSpace(string(boot)), s.JournalDir())
+	options := storage.ContainerOptions{Flags: map[string]any{store.RunFlag: badge}}
+	container, err := s.CreateContainer("", nil, "", "", "", &options)
+	check(t, err)
+	found, err := Reclaim(t.Context(), s, true)
+	check(t, err)
+	if len(found.Gone) > 0 || !s.Exists(container.ID) {
+		t.Errorf("found %+v", found)
+	}
+	if !journal.Swept(s.JournalDir(), s.JournalHeader()) {
+		t.Error("the store will be searched again")
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Badge returns a text to put on what the run makes in places that outlive its journal, which the run root may lose with a
-// power cut. It says by which signs Orphaned can tell that the run is dead.
+// power cut. It says by which signs FateOf can tell that the run is dead.
 func (j *Journal) Badge() (string, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(j.file.Fd()), &stat); err != nil {
@@ -23,41 +23,46 @@ func (j *Journal) Badge() (string, error) {
 	return fmt.Sprintf("%s %s %s %d %d %s", j.id, boot, processes, stat.Ino, Owners(), filepath.Dir(j.path)), err
 }
 
-// Lost tells whether the run with this badge has no journal in dir, where it had one. It may live all the same.
-func Lost(badge, dir string) bool {
-	id, _, _ := strings.Cut(badge, " ")
-	if !isID(id) || !strings.HasSuffix(badge, " "+dir) {
-		return false
-	}
-	_, err := os.Lstat(filepath.Join(dir, id))
-	return os.IsNotExist(err)
-}
+// Fate is what can be told of a run by its badge.
+type Fate int
 
-// Orphaned tells whether the run with this badge is dead and its journal lost, so that nobody else will reclaim what has the
-// badge. Runs whose end can't be known from here are taken for alive: those of another run root, of another container,
-// and those that had more owners mapped.
-func Orphaned(ctx context.Context, badge, dir string) bool {
+const (
+	Unknown  Fate = iota // it is to be taken for alive, and no more can be told from here, now or later
+	Alive                // or it may be: whether it has ended can be told later
+	Orphaned             // it is dead and its journal is lost, so that nobody else will reclaim what has the badge
+)
+
+// FateOf tells what became of the run with this badge, if it has lost its journal. While that is there, it says more. Unknown are
+// runs of another run root, of another container, and those that had more owners mapped.
+func FateOf(ctx context.Context, badge, dir string) Fate {
 	words := strings.SplitN(badge, " ", 6)
-	if len(words) < 6 || words[5] != dir || !Lost(badge, dir) {
-		return false // dead or alive, if its journal is there
+	if len(words) < 6 || words[5] != dir || !isID(words[0]) {
+		return Unknown
+	}
+	if _, err := os.Lstat(filepath.Join(dir, words[0])); !os.IsNotExist(err) {
+		return Unknown
 	}
 	inode, err := strconv.ParseUint(words[3], 10, 64)
 	if err != nil {
-		return false
+		return Unknown
 	}
 	if owners, err := strconv.Atoi(words[4]); err != nil || owners > Owners() {
-		return false
+		return Unknown
 	}
 	boot, processes, err := here()
-	if err != nil {
-		return false
-	}
-	if words[1] != boot {
-		return true
-	}
+	switch {
+	case err != nil:
+		return Alive
+	case words[1] != boot:
+		return Orphaned
+	case words[2] != processes:
+		return Unknown
 	// The same boot: somebody has cleared the run root, perhaps under a run that lives and holds the lock of a file without a
 	// name.
-	return words[2] == processes && !heldNameless(ctx, inode, dir)
+	case heldNameless(ctx, inode, dir):
+		return Alive
+	}
+	return Orphaned
 }
 
 // heldNameless tells whether a run holds the lock of the journal with this number, which has no name in dir any more. The number may

@@ -244,7 +244,7 @@ func TestUsedByTheLivingOnly(t *testing.T) {
 	}
 }
 
-func TestOrphaned(t *testing.T) {
+func TestFateOf(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rlbuild")
 	j, err := Begin(t.Context(), dir, Header{"/store", "vfs", 1})
 	check(t, err)
@@ -253,26 +253,25 @@ func TestOrphaned(t *testing.T) {
 	boot, processes, err := here()
 	check(t, err)
 	other := strings.NewReplacer(boot, "another-boot", "", "")
-	if Orphaned(t.Context(), badge, dir) || Orphaned(t.Context(), other.Replace(badge), dir) {
-		t.Error("its journal is there")
+	expect := func(want Fate, badge, dir, why string) {
+		t.Helper()
+		if got := FateOf(t.Context(), badge, dir); got != want {
+			t.Errorf("got %d, want %d: %s", got, want, why)
+		}
 	}
+	expect(Unknown, badge, dir, "its journal is there")
+	expect(Unknown, other.Replace(badge), dir, "its journal is there")
 	check(t, os.RemoveAll(dir))
-	if Orphaned(t.Context(), badge, dir) {
-		t.Error("the run root was cleared under it, but it lives")
-	}
-	if !Orphaned(t.Context(), other.Replace(badge), dir) {
-		t.Error("the machine has been started anew since")
-	}
-	if Orphaned(t.Context(), badge, dir+"2") || Orphaned(t.Context(), "", dir) || Orphaned(t.Context(), "x y", dir) {
-		t.Error("not a run of this run root")
+	expect(Alive, badge, dir, "the run root was cleared under it, but it lives")
+	expect(Orphaned, other.Replace(badge), dir, "the machine has been started anew since")
+	for _, badge := range []string{badge + "2", "", "x y", strings.Replace(badge, j.ID(), "../"+j.ID(), 1)} {
+		expect(Unknown, badge, dir, "not a run of this run root")
 	}
 	check(t, j.End())
-	if !Orphaned(t.Context(), badge, dir) {
-		t.Error("the run root was cleared, and it has ended since")
-	}
-	if Orphaned(t.Context(), strings.Replace(badge, processes, "pid:[1]", 1), dir) {
-		t.Error("its processes can't be seen from here")
-	}
+	expect(Orphaned, badge, dir, "the run root was cleared, and it has ended since")
+	expect(Unknown, strings.Replace(badge, processes, "pid:[1]", 1), dir, "its processes can't be seen from here")
+	owners := fmt.Sprintf(" %d ", Owners())
+	expect(Unknown, strings.Replace(badge, owners+dir, fmt.Sprintf(" %d ", Owners()+1)+dir, 1), dir, "its owners can't be mapped here")
 }
 
 // TestNoProcessInheritsTheLock: a program that outlives the run would keep it alive for the others.

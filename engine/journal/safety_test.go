@@ -123,13 +123,13 @@ func TestNumberGivenOutAnew(t *testing.T) {
 	if strings.Fields(gone)[3] != number {
 		t.Fatalf("the badge is %q", gone)
 	}
-	if !Orphaned(t.Context(), gone, dir) {
+	if FateOf(t.Context(), gone, dir) != Orphaned {
 		t.Error("the lock is that of the journal that is there")
 	}
 	// Its own directory's lock, on top of which nobody is.
 	var top unix.Stat_t
 	check(t, unix.Stat(dir, &top))
-	if !Orphaned(t.Context(), strings.Replace(gone, " "+number+" ", fmt.Sprintf(" %d ", top.Ino), 1), dir) {
+	if FateOf(t.Context(), strings.Replace(gone, " "+number+" ", fmt.Sprintf(" %d ", top.Ino), 1), dir) != Orphaned {
 		t.Error("the lock is the directory's")
 	}
 	// The file without a name, of which only the lock is seen.
@@ -138,7 +138,7 @@ func TestNumberGivenOutAnew(t *testing.T) {
 	defer other.Close()
 	check(t, flock(j.file, unix.LOCK_SH))
 	check(t, flock(other, unix.LOCK_SH))
-	if Orphaned(t.Context(), gone, dir) {
+	if FateOf(t.Context(), gone, dir) != Alive {
 		t.Error("there are more locks on files of that number than journals")
 	}
 	check(t, j.End())

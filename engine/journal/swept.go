@@ -17,7 +17,7 @@ func sweptMark(h Header) string {
 	return fmt.Sprintf(".swept-%.16x", sha256.Sum256([]byte(h.Root+"\x00"+h.Driver)))
 }
 
-// Swept tells whether the store has been searched for what runs without a journal have left (see Orphaned), since dir and the
+// Swept tells whether the store has been searched for what runs without a journal have left (see FateOf), since dir and the
 // journals in it were there and the machine was started. When in doubt it hasn't.
 func Swept(dir string, h Header) bool {
 	file, err := openMark(dir, h, unix.O_RDONLY)
