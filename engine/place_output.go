@@ -25,7 +25,7 @@ func (p *placing) naming(out *os.File) (to *os.File, said func(), err error) {
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		if _, err := io.Copy(passing, r); errors.Is(err, os.ErrDeadlineExceeded) {
-			_, _ = io.CopyN(passing, r, arrived(r))
+			_, _ = passing.Write(arrived(r))
 		}
 		passing.flush()
 	})
