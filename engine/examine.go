@@ -131,7 +131,7 @@ func (b *Builder) fullPlace(err error, why string, no syscall.Errno, sure bool) 
 		}
 	}
 	for _, p := range grounds {
-		if on, err := filesystem.Of(p.dir); err == nil && on.Exhausted() {
+		if on, err := filesystem.Of(p.dir); err == nil && exhausted(on) {
 			return &cause{p.full, room(p.dir, no)}
 		}
 	}
@@ -161,12 +161,18 @@ func room(dir string, no syscall.Errno) trouble.Facts {
 	case no == unix.EDQUOT:
 		facts["detail"] = "your quota there is used up"
 	case err != nil:
-	case on.Exhausted():
+	case exhausted(on):
 		facts["detail"] = left(on)
 	default:
 		facts["detail"] = "after cleaning up, " + left(on)
 	}
 	return facts
+}
+
+// exhausted tells whether next to nothing is left of a file system: one that refuses to write may have a few blocks that no file
+// can get.
+func exhausted(on filesystem.Info) bool {
+	return on.Total > 0 && on.Free < 64<<10 || on.NoFiles()
 }
 
 // left says what is left of a file system: "1.5GiB of 20GiB are free".

@@ -42,3 +42,20 @@ func TestLeft(t *testing.T) {
 		}
 	}
 }
+
+func TestExhausted(t *testing.T) {
+	const gib = 1 << 30
+	for _, c := range []struct {
+		of   filesystem.Info
+		want bool
+	}{
+		{filesystem.Info{}, false}, // one without a size: /proc
+		{filesystem.Info{Free: gib, Total: 20 * gib, FreeFiles: 5, Files: 6000}, false},
+		{filesystem.Info{Free: 4096, Total: 20 * gib}, true},
+		{filesystem.Info{Free: gib, Total: 20 * gib, Files: 6000}, true},
+	} {
+		if got := exhausted(c.of); got != c.want {
+			t.Errorf("%+v: %v", c.of, got)
+		}
+	}
+}

@@ -1,15 +1,17 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
-	"github.com/rlbuild/rlbuild/engine/diagnose"
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/output"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
@@ -184,7 +186,7 @@ func (r *Result) cutShort(ctx context.Context, asked Process, late bool, inputEr
 // notRun is the end of a command that could not be run in a container. One that isn't there or can't be executed is a result,
 // as it is for a shell: 127 for one that isn't found, 126 for the other. Why, the files say: see Result.Err.
 func notRun(result *Result, err error) (*Result, error) {
-	result.notRun = diagnose.Errno(err)
+	result.notRun = errnoOf(err)
 	if !errors.As(err, new(*sandbox.Error)) {
 		result.reason = brief{strip(err.Error()), err}
 	}
@@ -200,6 +202,39 @@ func notRun(result *Result, err error) (*Result, error) {
 	}
 	return result, nil
 }
+
+// errnoOf is why a command could not be executed, by the error of whoever tried; 0 if it failed before it came to that.
+func errnoOf(err error) syscall.Errno {
+	var failed *sandbox.Error
+	if errors.As(err, &failed) {
+		switch failed.Err {
+		case syscall.ENOENT, syscall.ENOTDIR:
+			return syscall.ENOENT
+		case syscall.EACCES, syscall.ENOEXEC:
+			return failed.Err
+		}
+		return 0
+	}
+	m := notExecuted().FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0
+	}
+	switch strings.ToLower(cmp.Or(m[1], m[2], m[3])) {
+	case "permission denied", "is a directory":
+		return syscall.EACCES
+	case "exec format error":
+		return syscall.ENOEXEC
+	}
+	return syscall.ENOENT
+}
+
+// notExecuted matches what the library, runc and crun say of a command that they can't execute. What a runtime couldn't do
+// before that ends in the same words, and so does what the library says of a runtime that it can't execute.
+var notExecuted = sync.OnceValue(func() *regexp.Regexp {
+	const why = "(not found in \\$PATH|no such file or directory|permission denied|is a directory|exec format error)"
+	return regexp.MustCompile("(?i)(?:(?:^fork/|^|[^/\\w])exec:? (?:container process )?(?:\\([^)]*\\) )?[\"`]?[^\"`\\s]+[\"`]?:(?: executable file| stat [^ ]+:)? " + why +
+		"|\\bexecutable file [\"`]?[^\"`]+[\"`]? (?:not found: )?" + why + "|\\bopen executable: " + why + ")")
+})
 
 // exitCode returns a command's exit status, 128+n when signal n ended it, by what package os or os/exec says of its end.
 func exitCode(end interface {

@@ -3,15 +3,10 @@
 package diagnose
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 
 	"github.com/rlbuild/rlbuild/engine/rootfs"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
@@ -112,39 +107,6 @@ func (s *Scene) UnmappedUser() *Cause {
 func (s *Scene) has(capability string) bool {
 	return s.User.Inside.UID == 0 && (s.Place == Machine || slices.Contains(s.User.Capabilities, capability))
 }
-
-// Errno is why a command could not be executed, by the error of whoever tried; 0 if it failed before it came to that.
-func Errno(err error) syscall.Errno {
-	var failed *sandbox.Error
-	if errors.As(err, &failed) {
-		switch failed.Err {
-		case syscall.ENOENT, syscall.ENOTDIR:
-			return syscall.ENOENT
-		case syscall.EACCES, syscall.ENOEXEC:
-			return failed.Err
-		}
-		return 0
-	}
-	m := notExecuted().FindStringSubmatch(err.Error())
-	if m == nil {
-		return 0
-	}
-	switch strings.ToLower(cmp.Or(m[1], m[2], m[3])) {
-	case "permission denied", "is a directory":
-		return syscall.EACCES
-	case "exec format error":
-		return syscall.ENOEXEC
-	}
-	return syscall.ENOENT
-}
-
-// notExecuted matches what the library, runc and crun say of a command that they can't execute. What a runtime couldn't do
-// before that ends in the same words, and so does what the library says of a runtime that it can't execute.
-var notExecuted = sync.OnceValue(func() *regexp.Regexp {
-	const why = "(not found in \\$PATH|no such file or directory|permission denied|is a directory|exec format error)"
-	return regexp.MustCompile("(?i)(?:(?:^fork/|^|[^/\\w])exec:? (?:container process )?(?:\\([^)]*\\) )?[\"`]?[^\"`\\s]+[\"`]?:(?: executable file| stat [^ ]+:)? " + why +
-		"|\\bexecutable file [\"`]?[^\"`]+[\"`]? (?:not found: )?" + why + "|\\bopen executable: " + why + ")")
-})
 
 // setting reads a setting of the kernel, "net/ipv4/ping_group_range", as its words.
 func setting(name string) []string {

@@ -49,10 +49,6 @@ func (i Info) Has(flag int64) bool { return i.Flags&flag != 0 }
 // NoFiles tells whether it takes no more files, however small.
 func (i Info) NoFiles() bool { return i.Files > 0 && i.FreeFiles == 0 }
 
-// Exhausted tells whether next to nothing is left: a file system that refuses to write may have a few blocks that no file
-// can get.
-func (i Info) Exhausted() bool { return i.Total > 0 && i.Free < 64<<10 || i.NoFiles() }
-
 // Size writes a number of bytes for people: "1.5 GiB".
 func Size(bytes uint64) string {
 	const unit = 1024

@@ -17,27 +17,10 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestExhausted(t *testing.T) {
-	const gib = 1 << 30
-	for _, c := range []struct {
-		of   filesystem.Info
-		want bool
-	}{
-		{filesystem.Info{}, false}, // one without a size: /proc
-		{filesystem.Info{Free: gib, Total: 20 * gib, FreeFiles: 5, Files: 6000}, false},
-		{filesystem.Info{Free: 4096, Total: 20 * gib}, true},
-		{filesystem.Info{Free: gib, Total: 20 * gib, Files: 6000}, true},
-	} {
-		if got := c.of.Exhausted(); got != c.want {
-			t.Errorf("%+v: %v", c.of, got)
-		}
-	}
-}
-
 // A path and an open file below it are on the same file system, and /proc is of a kind that every machine has.
 func TestOf(t *testing.T) {
 	proc, err := filesystem.Of("/proc")
-	if err != nil || proc.Type != unix.PROC_SUPER_MAGIC || proc.Exhausted() {
+	if err != nil || proc.Type != unix.PROC_SUPER_MAGIC {
 		t.Errorf("/proc: %+v, %v", proc, err)
 	}
 	file, err := os.Open("/proc/version")
