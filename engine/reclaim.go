@@ -169,7 +169,7 @@ func (r *reclaim) endProcesses(remains *journal.Remains, containers []ownedConta
 			layers = append(layers, c.layer)
 		}
 	}
-	ended, err := remains.EndProcesses(layers)
+	ended, err := remains.EndProcesses(r.ctx, layers)
 	for _, process := range ended {
 		r.gone("process", process)
 	}

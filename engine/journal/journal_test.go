@@ -31,6 +31,12 @@ func TestMain(m *testing.M) {
 		fmt.Println(j.ID())
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 		must(j.End())
+	case "marked":
+		j, err := Begin(context.Background(), os.Args[1], Header{"/store", "overlay", 3})
+		must(err)
+		must(j.Mark())
+		fmt.Println(j.ID())
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	case "claim":
 		dead, err := Dead(context.Background(), os.Args[1])
 		must(err)
@@ -61,6 +67,13 @@ func start(t *testing.T, mode, dir string) *process {
 	cmd := exec.Command(os.Args[0], dir)
 	cmd.Env = append(os.Environ(), "JOURNAL_TEST="+mode)
 	cmd.Stderr = os.Stderr
+	if mode == "marked" { // in mounts of its own, of which nothing is seen outside
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		}
+	}
 	r, w, err := os.Pipe()
 	check(t, err)
 	cmd.Stdin = r
@@ -115,6 +128,24 @@ func TestOnlyDeadRunsAreClaimed(t *testing.T) {
 	check(t, dead[0].Discard())
 	if names, _ := list(dir); !reflect.DeepEqual(names, []string{live}) {
 		t.Errorf("left: %v", names)
+	}
+}
+
+// What a run has left ends, but not when whoever is about to end it is told to stop.
+func TestProcessesEnd(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rlbuild")
+	left := start(t, "marked", dir)
+	r := &Remains{ID: left.line(t)}
+	r.path = filepath.Join(dir, r.ID)
+	stopped, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("interrupted")
+	cancel(why)
+	if ended, err := r.EndProcesses(stopped, nil); err != why || ended != nil || len(r.survivors(nil)) != 1 {
+		t.Errorf("stopped: %v, %v, survivors %v", ended, err, r.survivors(nil))
+	}
+	want := fmt.Sprintf("%d (journal.test)", left.Process.Pid)
+	if ended, err := r.EndProcesses(t.Context(), nil); err != nil || !reflect.DeepEqual(ended, []string{want}) || len(r.survivors(nil)) != 0 {
+		t.Errorf("ended %v, %v, want %s; survivors %v", ended, err, want, r.survivors(nil))
 	}
 }
 

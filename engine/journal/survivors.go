@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -30,18 +31,23 @@ func (j *Journal) Mark() error {
 	return nil
 }
 
-// Killed processes are looked for this often, with this pause after each time. A deadline would also count the time in which the
-// machine does nothing for anybody.
+// Killed processes are looked for this often and for this long at least, with this pause after each time. The time alone would also
+// count what the machine does for nobody, and looks alone take long where there are many processes.
 const (
-	endLooks = 300
-	endPause = 10 * time.Millisecond
+	endLooks    = 30
+	endPatience = 3 * time.Second
+	endPause    = 10 * time.Millisecond
 )
 
 // EndProcesses kills the processes that the run has left: those with its mark, and those whose root directory is on one of its
-// layers. It returns which those were, "ID (command)" each, and fails if some are still there.
-func (r *Remains) EndProcesses(layers []string) (ended []string, err error) {
+// layers. It returns which those were, "ID (command)" each, and fails if some are still there, or with the context's cause.
+func (r *Remains) EndProcesses(ctx context.Context, layers []string) (ended []string, err error) {
 	seen := map[int]bool{}
+	began := time.Now()
 	for looks := 1; ; looks++ {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		left := r.survivors(layers)
 		if len(left) == 0 {
 			return ended, nil
@@ -54,7 +60,7 @@ func (r *Remains) EndProcesses(layers []string) (ended []string, err error) {
 			seen[pid] = true
 			refused = errors.Join(refused, r.kill(pid, layers))
 		}
-		if looks >= endLooks {
+		if looks >= endLooks && time.Since(began) >= endPatience {
 			if refused == nil {
 				refused = errors.New("they don't end")
 			}
