@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// luck is how long a race is tried for until both of its outcomes were seen.
+const luck = time.Minute
+
 // flip exchanges two entries of the root as fast as it can, from before it returns until the returned function is
 // called. RENAME_EXCHANGE is atomic, so the name is never missing and every lookup meets one of the two.
 func flip(t *testing.T, root, a, b string) (stop func()) {
@@ -58,8 +61,11 @@ func TestSwappedDirectory(t *testing.T) {
 			defer stop()
 			worked := 0
 			// With few that met the directory the test would show nothing.
-			for end, i := time.Now().Add(time.Second), 0; time.Now().Before(end) || worked < 50; i++ {
+			for start, i := time.Now(), 0; time.Since(start) < time.Second || worked < 50 && time.Since(start) < luck; i++ {
 				worked += belowFlip(t, tree, i)
+			}
+			if worked < 50 {
+				t.Errorf("only %d operations met the directory in %v", worked, luck)
 			}
 		})
 	}
@@ -123,7 +129,7 @@ func TestSwappedDuringRemoval(t *testing.T) {
 	tree, _ := hostile(t)
 	entered := 0
 	// If none ever entered the directory the test would show nothing.
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) || entered == 0; {
+	for start := time.Now(); time.Since(start) < 2*time.Second || entered == 0 && time.Since(start) < luck; {
 		must(t, tree.Mkdir("flip/sub", 0o755, true))
 		must(t, tree.WriteFile("flip/secret", nil, rootfs.Write{}))
 		must(t, tree.Symlink("../outside", "flop"))
@@ -137,5 +143,8 @@ func TestSwappedDuringRemoval(t *testing.T) {
 		}
 		_ = tree.Remove("flip", true)
 		_ = tree.Remove("flop", true)
+	}
+	if entered == 0 {
+		t.Errorf("no removal entered the directory in %v", luck)
 	}
 }
