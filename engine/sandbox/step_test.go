@@ -280,8 +280,12 @@ func TestCancel(t *testing.T) {
 	s.Stdout, s.Stderr = os.Stdout, os.Stderr
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
+	start := time.Now()
 	if _, err := s.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %v to end", took)
 	}
 	if left := living(nap(2)); len(left) > 0 {
 		t.Errorf("left running: %v", left)

@@ -248,9 +248,13 @@ func TestCancel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	start := time.Now()
 	err = p.Run(ctx)
 	if err == nil || err.Error() != "interrupted" || failure.Status(err) != 143 {
 		t.Errorf("got %v, exit status %d", err, failure.Status(err))
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %v to end", took)
 	}
 	if !strings.Contains(trace(err), "in f") {
 		t.Errorf("got frames\n%s", trace(err))
