@@ -9,8 +9,9 @@ TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_d
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # A stripped test binary matters: it is also the rlbuild under test, and chroot isolation copies it for every step.
-# Many tests wait most of the time, so there are twice as many at once as there are processors.
-GOTEST  := -count=1 -timeout=40m -parallel=$(shell echo $$((2 * $$(nproc)))) -tags=$(TAGS) -trimpath -ldflags=-s
+# Many tests wait most of the time, so there are twice as many at once as there are processors; but each of them takes memory, and
+# they have one disk.
+GOTEST  := -count=1 -timeout=40m -parallel=$(shell n=$$((2 * $$(nproc))); echo $$((n < 16 ? n : 16))) -tags=$(TAGS) -trimpath -ldflags=-s
 GOBUILD := go build -tags=$(TAGS) -trimpath
 
 SHELL := /bin/bash
