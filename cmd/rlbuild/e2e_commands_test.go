@@ -84,8 +84,9 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // intime is the script command `intime STATUS PATTERN COMMAND...`: as exits, of a command that is given a time, which stands where
-// the words say TIME, and in $TIME afterwards. On a busy machine it may not have come in it to where it is to be when the time is over,
-// which a line of its standard error tells that matches: then it gets another try, and more time.
+// the words say TIME, and in $TIME afterwards, and that ends within 30 seconds of it: whoever waits for a minute on the way to its
+// end fails. On a busy machine it may not have come in it to where it is to be when the time is over, which a line of its standard
+// error tells that matches: then it gets another try, and more time.
 func intime(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: intime STATUS PATTERN COMMAND...")
@@ -98,12 +99,32 @@ func intime(ts *testscript.TestScript, neg bool, args []string) {
 		for _, word := range args[2:] {
 			words = append(words, strings.ReplaceAll(word, "TIME", limit))
 		}
+		most, err := time.ParseDuration(limit)
+		ts.Check(err)
+		start := time.Now()
 		exits(ts, false, words)
+		if took := time.Since(start); took > most+30*time.Second {
+			ts.Fatalf("took %v to end, with a time of %v", took, most)
+		}
 		if pattern.MatchString(ts.ReadFile("stderr")) {
 			return
 		}
 	}
 	ts.Fatalf("no match for %q in standard error", args[1])
+}
+
+// appears is the script command `appears FILE`: a background command makes the file, in five minutes at most.
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: appears FILE")
+	}
+	for range 6000 {
+		if exists(ts.MkAbs(args[0])) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("%s isn't there", args[0])
 }
 
 // gone is the script command `gone TEXT`: no process has the text in its command line. One that was killed just before may need

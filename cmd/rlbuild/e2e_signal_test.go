@@ -16,10 +16,25 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// unignoring are tests whose commands begin with no signal ignored.
+type unignoring struct{ *testing.M }
+
+// Run catches what is ignored below a shell's & or nohup: an ignored signal stays ignored in the commands, a caught one doesn't.
+// Background commands are ended by an interruption, and waited for without limit. (SIGQUIT Go's runtime catches in any case.)
+func (u unignoring) Run() int {
+	for _, number := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if signal.Ignored(number) {
+			signal.Notify(make(chan os.Signal, 1), number)
+		}
+	}
+	return u.M.Run()
+}
 
 // What signalMain exits with when the command didn't do what was wanted; no command of the suite exits with these.
 const (
@@ -84,7 +99,8 @@ func signalMain() {
 
 func (s *signalled) run() (int, error) {
 	// Ignored signals stay ignored in the command, and a shell's background commands begin with such; caught ones don't.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
+	stops := make(chan os.Signal, 1)
+	signal.Notify(stops, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	mark := fmt.Sprintf("RLBUILD_TEST_RUN=%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -116,6 +132,11 @@ func (s *signalled) run() (int, error) {
 	}
 	group := cmd.Process.Pid
 	defer func() { _ = syscall.Kill(-group, syscall.SIGKILL) }()
+	go func() {
+		stop := <-stops // who ends this command ends that one: it is in a group of its own
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+		os.Exit(128 + int(stop.(syscall.Signal)))
+	}()
 	ended := make(chan error, 1)
 	go func() {
 		copying.Wait()
@@ -212,7 +233,7 @@ func (s *signalled) send(group int, terminal *os.File) error {
 // the mark, in whatever group they are; a container's steps have an environment of their own. No mark looks at the group alone.
 func orphans(group int, mark string) bool {
 	for range 200 {
-		if !alive(group) && !marked(mark) {
+		if !alive(group) && len(marked(mark)) == 0 {
 			return false
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -220,18 +241,37 @@ func orphans(group int, mark string) bool {
 	return true
 }
 
-// marked reports whether a process that this user may look at has the mark in the environment it was started with.
-func marked(mark string) bool {
+// marked returns the processes that this user may look at and that have the mark, NAME=VALUE, in the environment they were started
+// with. The empty mark is nobody's.
+func marked(mark string) (pids []int) {
 	if mark == "" {
-		return false
+		return nil
 	}
 	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is a good one
 	for _, file := range files {
-		if environ, err := os.ReadFile(file); err == nil && bytes.Contains(environ, []byte(mark+"\x00")) {
-			return true
+		environ, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(environ, []byte(mark+"\x00")) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			pids = append(pids, pid)
 		}
 	}
-	return false
+	return pids
+}
+
+// killMarked kills the processes with the mark, and those that they start meanwhile, for some seconds.
+func killMarked(mark string) {
+	for range 200 {
+		pids := marked(mark)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // alive reports whether a process group has a member that isn't a zombie: those wait for init, which may take its time. The first

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	if buildah.InitReexec() {
 		return
 	}
-	testscript.Main(m, commands)
+	testscript.Main(unignoring{m}, commands)
 }
 
 // suite is one run over a folder of scripts.
@@ -154,6 +154,7 @@ func (s suite) params(t *testing.T) testscript.Params {
 			"exits":   exits,
 			"intime":  intime,
 			"gone":    gone,
+			"appears": appears,
 			"tells":   tells,
 			"same":    same,
 			"image":   imageCommand,
@@ -226,13 +227,12 @@ func prepare(env *testscript.Env, s suite, shared []string) error {
 	env.Setenv("EXPIRED_REGISTRY", old.Listener.Addr().String())
 	variables := append([]string(nil), env.Vars...)
 	env.Defer(func() {
-		open.Close()
-		noted.Close()
-		guarded.Close()
-		encrypted.Close()
-		broken.CloseClientConnections()
-		broken.Close()
-		old.Close()
+		// Background commands are interrupted only after this, and a server waits for its connections.
+		killMarked("WORK=" + env.WorkDir)
+		for _, server := range []*httptest.Server{open, noted, guarded, encrypted, broken, old} {
+			server.CloseClientConnections()
+			server.Close()
+		}
 		release()
 		endPodman(runtime)
 		if s.victim == nil {
