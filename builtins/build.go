@@ -15,8 +15,8 @@ func buildVerb() *verb {
 		summary: "builds an image by the instructions of a Containerfile",
 		doc: `The work is done by buildah's own builder, in the store that the other verbs use; the options are those of
 buildah build. The instructions come from containerfile, from contents, or from the file Containerfile or Dockerfile of
-the context. Without a context there is nothing for COPY and ADD to take, except from other stages and images. An image that instructions name with a transport, as in FROM
-oci-archive:base.tar, is one in the context, wherever its path begins; build_context gives them any other.
+the context. Without a context there is nothing for COPY and ADD to take, except from other stages and images. An archive or a folder that instructions name with
+a transport, as in FROM oci-archive:base.tar, is one in the context, wherever its path begins; build_context gives them any other.
 
 RUN is executed by an OCI runtime where one works, else in a chroot: the builder doesn't know the sandbox that other
 steps run in. What it prints is shown as it comes. A build that fails ends the script, and leaves no containers behind.`,

@@ -52,7 +52,7 @@ func silentText(text string) string {
 	if !gaveUp {
 		return ""
 	}
-	return "nothing came from " + s.Address + " for " + s.Limit.String()
+	return "no byte moved to or from " + s.Address + " for " + s.Limit.String()
 }
 
 // noHandshake tells whether a server takes connections, and then doesn't speak TLS in time.

@@ -129,7 +129,7 @@ func (f *flags) register(command *cobra.Command) {
 	p.StringVar(&f.registriesConf, "registries-conf", "", "`file` to use as registries.conf")
 	p.StringVar(&f.registriesConfDir, "registries-conf-dir", "", "`directory` to use as registries.conf.d")
 	p.StringVar(&f.shortNames, "short-name-alias-conf", "", "`file` with the user's own short names for images")
-	p.DurationVar(&f.registryTimeout, "registry-timeout", registryTimeout, "give up on a registry, or a server of files, when nothing has come from it for a `time`; 0 for no limit")
+	p.DurationVar(&f.registryTimeout, "registry-timeout", registryTimeout, "give up on a registry, or a server of files, when no byte moves to or from it for a `time`; 0 for no limit")
 	p.StringVar(&f.logLevel, "log-level", "warn", "what is said besides the script's own output: error, warn, info, debug or trace")
 	p.BoolVar(&f.keep, "keep", false, "keep working containers for a look, and say their names")
 	p.BoolVarP(&f.quiet, "quiet", "q", false, "don't show steps and their output")

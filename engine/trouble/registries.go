@@ -93,7 +93,7 @@ var (
 	Silent = &Trouble{
 		Name: "silent",
 		See:  "nothing, for ever",
-		Why:  "nothing came from {address} for {time}: {detail}",
+		Why:  "no byte moved to or from {address} for {time}: {detail}",
 		Cure: "Try again later, and see whether a proxy or a firewall is on the way; retry and retry_delay say how often that is done by itself. " +
 			"If the registry needs longer: --registry-timeout",
 	}
