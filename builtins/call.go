@@ -20,7 +20,6 @@ type verb struct {
 	example string   // a script that runs, "ctr" being a container with a shell in it
 	more    []string // further examples, each a script of its own: every option is in one of them
 	pure    bool     // has no effect, and so may be called while a library loads
-	quiet   bool     // its arguments may be secrets: messages don't show them
 	do      func(c *call) (starlark.Value, error)
 }
 
@@ -70,10 +69,8 @@ func (c *call) bind(args starlark.Tuple, kwargs []starlark.Tuple) error {
 	for i, arg := range args {
 		if i >= len(params) || params[i].keyword {
 			e := c.bad("got %d arguments by position, takes at most %d", len(args), i)
-			if i < len(params) && c.verb.quiet {
+			if i < len(params) { // without the argument, which may be a secret, or of any length
 				e.Hint = fmt.Sprintf("options are given by name: %s = …", params[i].name)
-			} else if i < len(params) {
-				e.Hint = fmt.Sprintf("options are given by name: %s = %s", params[i].name, arg)
 			}
 			return e
 		}

@@ -167,7 +167,7 @@ func (p *pathValue) Attr(name string) (starlark.Value, error) {
 				args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 				return m.invoke(p.session, thread, p, args, kwargs)
 			})
-			return method.BindReceiver(p), nil
+			return script.Guard(method).BindReceiver(p), nil
 		}
 	}
 	return nil, noAttr(p, name)

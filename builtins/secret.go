@@ -37,7 +37,7 @@ run(ctr, "cat ~/.netrc > /dev/null", user = "1000", env = {"HOME": "/tmp"}, moun
 ])`,
 		`run(ctr, "echo ${KEY:-none}", mount = [secret("key", env = "SIGNING_KEY", as_env = "KEY", required = False)])`,
 	},
-	pure: true, quiet: true,
+	pure: true,
 	do: func(c *call) (starlark.Value, error) {
 		s := engine.SecretMount{ID: c.text("id"), Target: c.text("target"), Variable: c.text("as_env"), Optional: !c.flag("required", true)}
 		if s.ID == "" {

@@ -132,6 +132,8 @@ func TestMemoryIsLimited(t *testing.T) {
 		"words":   "x = 'x' * 1000000\ny = 'y'.join([x] * 100000)\n",
 		"replace": "x = 'x' * 1000000\nx.replace('x', x)\n",
 		"again":   "x = [0]\nx[0] = [1]\nx[0] *= 100000000\n",
+		"last":    "x = [[0]]\nx[-1] *= 100000000\n",
+		"parts":   "def f(x, i):\n  x[i * 2:][i + 0] *= 100000000\nx = [[0]]\nf(x, 0)\n",
 		"split":   "x = 'a,' * 10000000\nx.split(',')\n",
 		"lines":   "x = '\\n' * 10000000\nx.splitlines()\n",
 		"range":   "x = list(range(10000000000))\n",

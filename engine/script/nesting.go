@@ -2,7 +2,6 @@ package script
 
 import (
 	"reflect"
-	"slices"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
@@ -70,44 +69,52 @@ func content(v starlark.Value) starlark.Value {
 // measure walks values without recursing.
 type measure struct {
 	of    purpose
-	depth map[any]int // of the values that were walked, by their identity; of those that are being walked, -1 less their place
+	depth map[any]int // of the values that were walked, by their identity; of others, -1 less their number (see visit)
+	met   int         // how many values were given a number
 
-	// endless is a circle that the recursion would go round for ever, outermost first; nil if none was met.
-	endless []visit
+	endless bool // a circle was met that printing would go round for ever
 }
 
 // purpose is what a measured value is for: how what recurses notices a circle differs.
 type purpose int
 
 const (
-	reached purpose = iota // by the script, which does nothing to it yet
+	reached purpose = iota // by the script, which may hash it
 	printed                // of functions and methods only the name
 	frozen
 )
 
-// notices tells whether a circle that v is in ends there, or for what is printed whether it can't.
+// notices tells whether what recurses goes on from v only once. In a circle of values that don't notice, it never ends.
 func (p purpose) notices(v starlark.Value) bool {
 	switch v.(type) {
-	case *starlarkstruct.Struct:
-		return true // it prints what it holds with no memory of what it is in; frozen, it notes so
-	case *starlark.List, *starlark.Dict, *starlark.Set:
+	case *starlark.List, *starlark.Dict:
+		return true
+	case *starlark.Set:
+		return p != printed
+	case *starlarkstruct.Struct: // it prints what it holds with no memory of what it is in; frozen, it notes so
 		return p == frozen
+	case starlark.Tuple:
+		return false
 	}
-	return false
+	return p == reached // hashing a function ends there
 }
 
-// visit is a value that is being walked.
+// visit is a value that is being walked, or that is in a circle with one.
 type visit struct {
 	value   starlark.Value
 	id      any
 	parts   []starlark.Value // left to walk
-	depth   int              // of the deepest part so far
-	noticed int              // how many of the values up to this one notice circles
+	depth   int              // of the deepest part so far, those aside that are in a circle with it
+	number  int              // values are numbered as they are met
+	first   int              // the lowest number of those in a circle with it, as far as is known
+	self    bool             // it holds itself
+	waiting int              // how many values waited when it was met
 }
 
-// exceeds reports whether v is nested more than maxNesting deep.
+// exceeds reports whether v is nested more than maxNesting deep. The values of a circle, or of several that share values,
+// have one depth, which is known when all of them were walked (Tarjan's algorithm finds which they are): until then they wait.
 func (m *measure) exceeds(v starlark.Value) bool {
-	var open []visit
+	var open, waiting []visit
 	enter := func(v starlark.Value) int {
 		id := identity(v)
 		if id == nil || m.of == printed && onlyNamed(v) {
@@ -115,7 +122,9 @@ func (m *measure) exceeds(v starlark.Value) bool {
 		}
 		if depth, known := m.depth[id]; known {
 			if depth < 0 {
-				m.circle(open, -1-depth)
+				inner, number := &open[len(open)-1], -1-depth
+				inner.first = min(inner.first, number)
+				inner.self = inner.self || inner.number == number
 			}
 			return max(depth, 0)
 		}
@@ -123,15 +132,9 @@ func (m *measure) exceeds(v starlark.Value) bool {
 		if len(inner) == 0 && starlark.Len(v) <= fewParts {
 			return 1
 		}
-		noticed := 0
-		if len(open) > 0 {
-			noticed = open[len(open)-1].noticed
-		}
-		if m.of.notices(v) {
-			noticed++
-		}
-		m.depth[id] = -1 - len(open)
-		open = append(open, visit{value: v, id: id, parts: inner, noticed: noticed})
+		m.met++
+		m.depth[id] = -1 - m.met
+		open = append(open, visit{value: v, id: id, parts: inner, number: m.met, first: m.met, waiting: len(waiting)})
 		return 0
 	}
 	enter(v)
@@ -147,27 +150,53 @@ func (m *measure) exceeds(v starlark.Value) bool {
 			open[top].depth = max(open[top].depth, depth)
 			continue
 		}
-		depth := open[top].depth + 1
-		if depth > maxNesting {
-			return true
+		done := open[top]
+		open, waiting = open[:top], append(waiting, done)
+		depth := done.depth
+		if done.first == done.number { // what waits since it was met is in a circle with it, and with nothing before
+			depth += m.levels(waiting[done.waiting:])
+			if depth > maxNesting {
+				return true
+			}
+			for _, member := range waiting[done.waiting:] {
+				m.depth[member.id] = depth
+			}
+			waiting = waiting[:done.waiting]
 		}
-		m.depth[open[top].id] = depth
-		if open = open[:top]; top > 0 {
+		if top > 0 {
 			open[top-1].depth = max(open[top-1].depth, depth)
+			open[top-1].first = min(open[top-1].first, done.first)
 		}
 	}
 	return false
 }
 
-// circle looks at one that leads from the innermost open value back to the one at place from.
-func (m *measure) circle(open []visit, from int) {
-	noticed := open[len(open)-1].noticed
-	if from > 0 {
-		noticed -= open[from-1].noticed
+// levels returns how many levels at most the values of a circle add to the deepest of the others that they hold: in one
+// descent each of those that notice comes once, and before and after it the longest chain of those that don't.
+func (m *measure) levels(members []visit) int {
+	if len(members) == 1 && !members[0].self {
+		return 1
 	}
-	if m.endless == nil && (m.of == printed && noticed > 0 || m.of == frozen && noticed == 0) {
-		m.endless = slices.Clone(open[from:])
+	inside := make(map[any]bool, len(members))
+	for _, member := range members {
+		inside[member.id] = true
 	}
+	c := chains{known: map[any]link{}, ends: func(v starlark.Value, id any) bool { return !inside[id] || m.of.notices(v) }}
+	longest, noticing := 0, 0
+	for _, member := range members {
+		if m.of.notices(member.value) {
+			noticing++
+			continue
+		}
+		if _, ok := member.value.(*starlarkstruct.Struct); ok && m.of == printed {
+			m.endless = true
+		}
+		longest = max(longest, c.follow(member.value).length)
+	}
+	if m.of == reached {
+		return longest + 1 // nothing that has no bound of its own gets past those that notice
+	}
+	return (noticing + 1) * (longest + 1)
 }
 
 // onlyNamed tells whether nothing of what v holds is printed with it.

@@ -32,7 +32,7 @@ func TestRecursionIsLimited(t *testing.T) {
 	})
 	for _, operation := range []string{
 		"str(x)", "repr(x)", "print(1, x)", "fail(x)", "json.encode(x)", "json.encode_indent(x)", "'%s' % x", "'%r %s' % (1, [x])",
-		"'%(a)s' % {'a': x}", "'{}'.format(x)", "'{a}'.format(a = x)", "getattr('{}', 'format')(x)", "y = ['%s']\ny[0] %= (x,)",
+		"'%(a)s' % {'a': x}", "'{}'.format(x)", "'{a}'.format(a = x)", "getattr('{}', 'format')(x)", "y = ['%s']\ny[0] %= (x,)", "y = ['%s']\ny[-1] %= (x,)",
 		"str(struct(x = x))", "verb(x)", "verb(x = [x])", "sorted([x], key = str)",
 	} {
 		source := nested + "x = lists()\n" + operation + "\n"
@@ -50,15 +50,70 @@ func TestRecursionIsLimited(t *testing.T) {
 	wantEnd(t, limited(t, nested+"lists() == [[lists()]]\n", Limits{}, nil), "comparison exceeded maximum recursion depth", "main.star:")
 }
 
+// TestCirclesHideNothing prints values whose depth lies in circles. In the first each level closes one with the next; in the
+// second a single one is gone round again and again, through another list each time.
+func TestCirclesHideNothing(t *testing.T) {
+	for _, source := range []string{`
+def f():
+    root = [None]
+    for k in range(24):
+        root.insert(0, (root[0],))
+        for i in range(9000):
+            root[0] = (root[0],)
+        root[0] = [root[0]]
+        root.insert(0, [root[0]])
+        root[1].append(root[0])
+    OPERATION(root)
+f()
+`, `
+def f():
+    lists = [[] for _ in range(1000)]
+    x = tuple(lists)
+    for i in range(9000):
+        x = (x,)
+    for l in lists:
+        l.append(x)
+    OPERATION(x)
+f()
+`} {
+		for _, operation := range []string{"str", "'%s' % (lambda x: (x,))", "json.encode"} {
+			wantEnd(t, limited(t, strings.Replace(source, "OPERATION", operation, 1), Limits{}, nil),
+				"values are nested more than 10000 deep", "main.star:")
+		}
+	}
+	// What is in circles and not deep is printed: a tree whose nodes know what they hang on.
+	source := `
+def f():
+    root = {"up": None, "down": []}
+    last = [root]
+    for _ in range(8):
+        last = [{"up": (up,), "down": []} for up in last for _ in range(2)]
+        for node in last:
+            node["up"][0]["down"].append(node)
+    s = struct(root = [root])
+    len(str(root)) > 1000 or fail()
+    type(s)
+f()
+`
+	if err := limited(t, source, Limits{}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFreezingIsLimited loads libraries whose values can't be frozen, and ones that are in a circle and can.
 func TestFreezingIsLimited(t *testing.T) {
 	dir := t.TempDir()
 	for name, library := range map[string]struct{ source, want string }{
-		"lists":    {nested + "x = lists()\n", "values are nested more than 10000 deep"},
-		"self":     {"def make():\n    def inner():\n        return inner\n    return inner\nx = make()\n", "lib.star:2:5: function inner refers to itself"},
-		"together": {"def make():\n    def a():\n        return b\n    t = (a,)\n    def b():\n        return t\n    return b\nx = {1: [make()]}\n", "refers to itself"},
-		"circle":   {nested + "x = circle()\n", ""},
-		"method":   {"def make():\n    s = struct(f = lambda: s)\n    l = [lambda: l]\n    l.append(l.append)\n    return l, s\nx = make()\n", ""},
+		"lists":     {nested + "x = lists()\n", "values are nested more than 10000 deep"},
+		"self":      {"def make():\n    def inner():\n        return inner\n    return inner\nx = make()\n", "lib.star:2:5: function inner refers to itself"},
+		"together":  {"def make():\n    def a():\n        return b\n    t = (a,)\n    def b():\n        return t\n    return b\nx = {1: [make()]}\n", "refers to itself"},
+		"circle":    {nested + "x = circle()\n", ""},
+		"longer":    {"def make():\n    def f():\n        return l, g\n    l = [lambda: g]\n    def g():\n        return f\n    return f\nx = make()\n", "refers to itself"},
+		"tuples":    {"def make():\n    t = ()\n    for i in range(60):\n        t = (t, t)\n    return [t]\nx = make()\n", "x holds the same values too many times over"},
+		"functions": {"def make():\n    f = None\n    for i in range(60):\n        f = lambda a = f, b = f: a\n    return f\nx = make()\n", "x holds the same values too many times over"},
+		"wide":      {"def make():\n    t = (1,) * 100000\n    return (t,) * 100000\nx = make()\n", "x holds the same values too many times over"},
+		"shared":    {"def make():\n    l = []\n    for i in range(60):\n        l = [l, l]\n    return (l, l)\nx = make()\n", ""},
+		"method":    {"def make():\n    s = struct(f = lambda: s)\n    l = [lambda: l]\n    l.append(l.append)\n    return l, s\nx = make()\n", ""},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "lib.star"), []byte(library.source), 0o600); err != nil {
 			t.Fatal(err)

@@ -180,25 +180,29 @@ func Caller(thread *starlark.Thread) syntax.Position {
 
 // guarded returns builtins whose panics are errors with a call stack. A panic that reaches Run has unwound the
 // interpreter's frames, and with them the position.
-func guarded(predeclared starlark.StringDict, report func(string)) starlark.StringDict {
+func guarded(predeclared starlark.StringDict) starlark.StringDict {
 	out := make(starlark.StringDict, len(predeclared))
 	for name, value := range predeclared {
 		if b, ok := value.(*starlark.Builtin); ok {
-			value = Guard(b, report)
+			value = Guard(b)
 		}
 		out[name] = value
 	}
 	return out
 }
 
-// Guard returns a builtin that does what b does, except that a panic in b is an error of the calling line, and its Go
-// stack goes to report, which may be nil, and that arguments which can't be printed are an error. Parse guards the predeclared builtins; methods of values may be guarded by
-// those who make them.
-func Guard(b *starlark.Builtin, report func(string)) *starlark.Builtin {
+// Guard returns a builtin that does what b does, but for a receiver that b is bound to, except that a panic in b is an error
+// of the calling line, and its Go stack goes to Options.Debug, and that arguments which can't be printed are an error. Parse
+// guards the predeclared builtins; those who make values with methods guard these, before they bind them.
+func Guard(b *starlark.Builtin) *starlark.Builtin {
 	return starlark.NewBuiltin(b.Name(), func(thread *starlark.Thread, _ *starlark.Builtin,
 		args starlark.Tuple, kwargs []starlark.Tuple) (value starlark.Value, err error) {
 		defer func() {
 			if v := recover(); v != nil {
+				var report func(string)
+				if s := stateOf(thread); s != nil {
+					report = s.program.opts.Debug
+				}
 				value, err = nil, panicked(b.Name(), v, report)
 			}
 		}()

@@ -75,7 +75,7 @@ func Parse(opts Options) (*Program, error) {
 		return nil, failure.New("reading", opts.Path, "%w", errTooLarge).WithKind(failure.Usage)
 	}
 	predeclared := withGulpers(Universe())
-	maps.Copy(predeclared, guarded(opts.Predeclared, opts.Debug))
+	maps.Copy(predeclared, guarded(opts.Predeclared))
 
 	l := &loader{opts: opts, predeclared: predeclared, byRel: map[string]*file{}}
 	entry := l.entry(source)

@@ -1,6 +1,10 @@
 package script
 
-import "go.starlark.net/syntax"
+import (
+	"fmt"
+
+	"go.starlark.net/syntax"
+)
 
 // sober returns source parsed again, with the operations replaced that ask for room, or nil if it has none. The tree
 // that hints are made from keeps them as they were written.
@@ -24,21 +28,32 @@ func sober(options *syntax.FileOptions, name string, source []byte, tree *syntax
 	if err != nil {
 		return nil // it parsed a moment ago
 	}
-	soberStatements(again.Stmts)
+	places := 0
+	again.Stmts = soberStatements(again.Stmts, &places)
 	return again
 }
 
-func soberStatements(stmts []syntax.Stmt) {
+// soberStatements returns stmts with their operations replaced. It counts the variables that it makes in places.
+func soberStatements(stmts []syntax.Stmt, places *int) []syntax.Stmt {
+	var sobered []syntax.Stmt // stays nil where there is no else
 	for _, s := range stmts {
 		switch s := s.(type) {
 		case *syntax.AssignStmt:
 			s.RHS = soberExpr(s.RHS)
 			soberTarget(s.LHS)
 			if name := soberNames[s.Op]; name != "" {
-				// What stands on the left is evaluated twice, so it must have no effect. Where it may have, the operator stays.
-				if again := readAgain(s.LHS); again != nil {
-					s.Op, s.RHS = syntax.EQ, call(name, s.OpPos, again, s.RHS)
+				var before []syntax.Stmt
+				fix := func(x syntax.Expr) syntax.Expr {
+					x, fixed := evaluateOnce(x, places)
+					if fixed != nil {
+						before = append(before, fixed)
+					}
+					return x
 				}
+				if read := readAgain(s.LHS, fix); read != nil { // else nothing can be assigned to it
+					s.Op, s.RHS = syntax.EQ, call(name, s.OpPos, read, s.RHS)
+				}
+				sobered = append(sobered, before...)
 			}
 		case *syntax.ExprStmt:
 			s.X = soberExpr(s.X)
@@ -46,43 +61,70 @@ func soberStatements(stmts []syntax.Stmt) {
 			s.Result = soberExpr(s.Result)
 		case *syntax.IfStmt:
 			s.Cond = soberExpr(s.Cond)
-			soberStatements(s.True)
-			soberStatements(s.False)
+			s.True, s.False = soberStatements(s.True, places), soberStatements(s.False, places)
 		case *syntax.ForStmt:
 			s.X = soberExpr(s.X)
 			soberTarget(s.Vars)
-			soberStatements(s.Body)
+			s.Body = soberStatements(s.Body, places)
 		case *syntax.WhileStmt:
 			s.Cond = soberExpr(s.Cond)
-			soberStatements(s.Body)
+			s.Body = soberStatements(s.Body, places)
 		case *syntax.DefStmt:
 			soberParams(s.Params)
-			soberStatements(s.Body)
+			s.Body = soberStatements(s.Body, places)
 		}
+		sobered = append(sobered, s)
 	}
+	return sobered
 }
 
 func call(name string, pos syntax.Position, args ...syntax.Expr) syntax.Expr {
 	return &syntax.CallExpr{Fn: &syntax.Ident{NamePos: pos, Name: name}, Lparen: pos, Args: args, Rparen: pos}
 }
 
-// readAgain returns a copy of a target without effects, or nil. A list that *= changes in place is another list then;
-// Starlark makes a new one for *= as well.
-func readAgain(target syntax.Expr) syntax.Expr {
+// readAgain returns what reads the target of an assignment before it is assigned to, or nil for one that no resolver lets
+// pass. Reading and assigning must evaluate what the target is made of only once between them, and before the right-hand
+// side, which may change it: fix sees to that. A list that *= changes in place is another list then; Starlark makes a new one
+// for *= as well.
+func readAgain(target syntax.Expr, fix func(syntax.Expr) syntax.Expr) syntax.Expr {
 	switch x := target.(type) {
 	case *syntax.Ident:
 		return &syntax.Ident{NamePos: x.NamePos, Name: x.Name}
-	case *syntax.Literal:
-		return x
 	case *syntax.ParenExpr:
-		return readAgain(x.X)
+		return readAgain(x.X, fix)
 	case *syntax.IndexExpr:
-		of, at := readAgain(x.X), readAgain(x.Y)
-		if of != nil && at != nil {
-			return &syntax.IndexExpr{X: of, Lbrack: x.Lbrack, Y: at, Rbrack: x.Rbrack}
-		}
+		x.X, x.Y = fix(x.X), fix(x.Y)
+		return &syntax.IndexExpr{X: copied(x.X), Lbrack: x.Lbrack, Y: copied(x.Y), Rbrack: x.Rbrack}
+	case *syntax.DotExpr:
+		x.X = fix(x.X)
+		return &syntax.DotExpr{X: copied(x.X), Dot: x.Dot, NamePos: x.NamePos, Name: x.Name}
 	}
 	return nil
+}
+
+// copied returns a copy of what evaluateOnce returned.
+func copied(x syntax.Expr) syntax.Expr {
+	if name, ok := x.(*syntax.Ident); ok {
+		return &syntax.Ident{NamePos: name.NamePos, Name: name.Name}
+	}
+	return x
+}
+
+// evaluateOnce returns an expression for x that has no effect and always the same value, and the statement before it that
+// sees to that, or nil. The statement assigns x to a variable that no script can name, each a new one: at the top level of a
+// file, where it is a global, none can be assigned to twice.
+func evaluateOnce(x syntax.Expr, places *int) (syntax.Expr, syntax.Stmt) {
+	switch x := x.(type) {
+	case *syntax.Ident, *syntax.Literal: // no variable is assigned to within an expression
+		return x, nil
+	case *syntax.ParenExpr:
+		return evaluateOnce(x.X, places)
+	}
+	*places++
+	pos, _ := x.Span()
+	name := fmt.Sprintf("$%d", *places)
+	return &syntax.Ident{NamePos: pos, Name: name},
+		&syntax.AssignStmt{OpPos: pos, Op: syntax.EQ, LHS: &syntax.Ident{NamePos: pos, Name: name}, RHS: x}
 }
 
 // soberTarget looks into what is assigned to: in a[i * 2] = 1, the index.
