@@ -218,7 +218,6 @@ func (j *job) checkArgs(program *script.Program) error {
 // wait once it is interrupted.
 func (j *job) run(program *script.Program) error {
 	ctx, stop := context.WithCancelCause(context.Background())
-	ctx = silence.Watch(ctx, j.flags.registryTimeout)
 	j.stop = stop
 	defer stop(nil)
 	defer catchSignals(stop)()
@@ -231,7 +230,7 @@ func (j *job) run(program *script.Program) error {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- j.build(ctx, program, created) }()
+	go func() { ended <- j.build(silence.Watch(ctx, j.flags.registryTimeout), program, created) }()
 	locked := make(chan string, 1)
 	defer context.AfterFunc(ctx, func() { locked <- lockedOut() })()
 	select {
