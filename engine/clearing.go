@@ -7,7 +7,7 @@ import (
 )
 
 // silentFor is how long clearing up may take before the user is told what is waited for.
-const silentFor = time.Second
+const silentFor = 5 * time.Second
 
 // clearing is the deletion of several containers, whose files can be many.
 type clearing struct {

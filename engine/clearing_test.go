@@ -19,7 +19,7 @@ func (s shown) Write(text []byte) (int, error) {
 // A container is named while its deletion goes on, one that is quickly gone after it isn't.
 func TestClearingSaysWhatItWaitsFor(t *testing.T) {
 	lines, broken := make(shown, 2), errors.New("broken")
-	c := &clearing{display: output.New(lines), silent: time.Now()}
+	c := &clearing{display: output.New(lines), silent: time.Now().Add(-silentFor)}
 	err := c.delete("large", func() error {
 		if line := <-lines; line != "rlbuild: cleaning up: deleting container large\n" {
 			t.Errorf("said %q", line)
