@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -47,7 +48,9 @@ func (b *Builder) Host(ctx context.Context, o HostOptions) (*Result, error) {
 		return nil, err
 	}
 	before := descendants(os.Getpid())
+	runtime.LockOSThread() // the command ends with the thread that starts it
 	err = cmd.Run()
+	runtime.UnlockOSThread()
 	late := clock.stop()
 	if ctx.Err() != nil || late {
 		killSince(before)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"go.podman.io/buildah"
@@ -13,6 +14,9 @@ import (
 	"github.com/rlbuild/rlbuild/engine/rootless/rootlesstest"
 	"github.com/rlbuild/rlbuild/engine/store"
 )
+
+// No test runs on the main thread, which is what /proc/self shows.
+func init() { runtime.LockOSThread() }
 
 // TestMain runs the suite inside a namespace: a store can be opened nowhere else.
 func TestMain(m *testing.M) {

@@ -60,6 +60,8 @@ func (b *Builder) tryRuntime(path string, args []string) error {
 	cmd := exec.CommandContext(ctx, path, append(args, "rlbuild-"+filepath.Base(bundle))...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second
+	runtime.LockOSThread() // the runtime ends with the thread that starts it
+	defer runtime.UnlockOSThread()
 	printed, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w%s", err, lastLine(printed))

@@ -3,6 +3,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 
 	"go.podman.io/buildah"
 
@@ -12,14 +13,20 @@ import (
 // version is set when the binary is linked.
 var version = "devel"
 
+// Threads of rlbuild and of its libraries enter other namespaces for good, and end. The main thread can't end, and is what
+// /proc/self shows: nothing runs on it but main. That is sure only here: main may begin on another.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	// The libraries start this program again under other names, as helpers of theirs.
 	if buildah.InitReexec() {
 		return
 	}
-	status := run()
+	status := make(chan int)
+	go func() { status <- run() }()
+	code := <-status
 	rootless.Stay()
-	os.Exit(status)
+	os.Exit(code)
 }
 
 // run does what the command line says and returns the exit status.

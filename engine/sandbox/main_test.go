@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -14,6 +15,9 @@ import (
 	"github.com/rlbuild/rlbuild/engine/rootless/rootlesstest"
 	"github.com/rlbuild/rlbuild/engine/sandbox"
 )
+
+// No test runs on the main thread, which is what /proc/self shows.
+func init() { runtime.LockOSThread() }
 
 // TestMain runs the tests where steps run: in the namespaces that rlbuild enters.
 func TestMain(m *testing.M) {

@@ -23,8 +23,7 @@ func TestChosenNamespaces(t *testing.T) {
 	flags := map[string]int{"net": unix.CLONE_NEWNET, "ipc": unix.CLONE_NEWIPC, "uts": unix.CLONE_NEWUTS, "cgroup": unix.CLONE_NEWCGROUP}
 	root := newRoot(t)
 	for kind, of := range kinds {
-		// Not /proc/self, the main thread's: that one may have been left in another by a test.
-		own, err := os.Readlink("/proc/thread-self/ns/" + kind)
+		own, err := os.Readlink("/proc/self/ns/" + kind)
 		must(t, err)
 		other := otherNamespace(t, kind, flags[kind])
 		target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", other.Fd()))
