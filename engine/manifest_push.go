@@ -54,15 +54,11 @@ func (b *Builder) PushList(ctx context.Context, list *ImageList, o PushOptions) 
 		return nil, err
 	}
 	defer protect.Close()
-	place, err := b.place(name, "")
+	place, to, err := b.pushPlace(name, ref)
 	if err != nil {
-		return nil, explain("push", name.String(), err)
+		return nil, err
 	}
 	defer place.Close()
-	to, err := place.ref(ref)
-	if err != nil {
-		return nil, explain("push", name.String(), err)
-	}
 	if o.Compression.Disable && wantsCompressed(name.Transport) {
 		if len(protect.signers) > 0 {
 			return nil, errPlainSigned()

@@ -70,13 +70,8 @@ func (p *placing) copyVersion() error {
 // putDirectory replaces the image that is there. What is called as its digest says doesn't disturb that; the manifest, which comes
 // after it, makes one image the other. What somebody has put there meanwhile stays.
 func (p *placing) putDirectory(ctx context.Context) error {
-	if p.there == nil {
-		if err := renameNew(p.temporary, p.path); !errors.Is(err, fs.ErrExist) {
-			return err
-		} // somebody else was quicker
-	}
-	unlock, err := p.lock(ctx)
-	if err != nil {
+	unlock, err := p.renameOrLock(ctx)
+	if unlock == nil {
 		return err
 	}
 	defer unlock()
@@ -129,8 +124,14 @@ func (p *placing) moveFile(name string) error {
 	return os.Rename(filepath.Join(p.temporary, name), filepath.Join(p.path, name))
 }
 
-// lock keeps other runs from adding to a directory, where the file system can.
-func (p *placing) lock(ctx context.Context) (unlock func(), err error) {
+// renameOrLock renames the neighbour where nothing is, and then unlock is nil. Where something is, also since somebody else was
+// quicker, it keeps other runs from adding to that, if the file system can.
+func (p *placing) renameOrLock(ctx context.Context) (unlock func(), err error) {
+	if p.there == nil {
+		if err := renameNew(p.temporary, p.path); !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
 	dir, err := os.Open(p.path)
 	if err != nil {
 		return nil, err

@@ -51,13 +51,8 @@ func (p *placing) linkBlobs() error {
 
 // putLayout adds the image to the layout, whose index is read only now: others may have added to it meanwhile.
 func (p *placing) putLayout(ctx context.Context) error {
-	if p.there == nil {
-		if err := renameNew(p.temporary, p.path); !errors.Is(err, fs.ErrExist) {
-			return err
-		} // somebody else was quicker
-	}
-	unlock, err := p.lock(ctx)
-	if err != nil {
+	unlock, err := p.renameOrLock(ctx)
+	if unlock == nil {
 		return err
 	}
 	defer unlock()

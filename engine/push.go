@@ -92,15 +92,11 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 	if err != nil {
 		return nil, err
 	}
-	place, err := b.place(name, "")
+	place, to, err := b.pushPlace(name, ref)
 	if err != nil {
-		return nil, explain("push", name.String(), err)
+		return nil, err
 	}
 	defer place.Close()
-	to, err := place.ref(ref)
-	if err != nil {
-		return nil, explain("push", name.String(), err)
-	}
 	heard := b.sayRetries("push " + name.String())
 	written, err := stopping(ctx, b, func() ([]byte, error) {
 		return images.Push(ctx, b.sourceName(image, name.Transport), to.Transport().Name()+":"+to.StringWithinTransport(), options)
@@ -114,6 +110,20 @@ func (b *Builder) Push(ctx context.Context, image *Image, o PushOptions) (*Pushe
 		return nil, explain("push", name.String(), err)
 	}
 	return pushed(name, ref, sum, o.DigestFile)
+}
+
+// pushPlace returns the place of an image that is pushed to name, which is ref, and what the library writes to instead.
+func (b *Builder) pushPlace(name reference.Name, ref types.ImageReference) (*placing, types.ImageReference, error) {
+	place, err := b.place(name, "")
+	if err != nil {
+		return nil, nil, explain("push", name.String(), err)
+	}
+	to, err := place.ref(ref)
+	if err != nil {
+		place.Close()
+		return nil, nil, explain("push", name.String(), err)
+	}
+	return place, to, nil
 }
 
 // sourceName is how the library is told which image is pushed. By its name it is noted in a docker-archive.
