@@ -91,6 +91,8 @@ var programs = map[string]func(*Namespace) int{
 	"report": func(ns *Namespace) int {
 		input, _ := io.ReadAll(os.Stdin)
 		r := look()
+		third, _ := io.ReadAll(os.NewFile(3, "3"))
+		r.Third = string(third)
 		r.Namespace, r.Input = *ns, string(input)
 		_ = json.NewEncoder(os.Stdout).Encode(r)
 		return 0
@@ -157,8 +159,6 @@ func look() report {
 	r.MntNS, _ = os.Readlink("/proc/self/ns/mnt")
 	_, r.Asked = os.LookupEnv(leaveName)
 	r.Isolation = os.Getenv("BUILDAH_ISOLATION")
-	text, _ := io.ReadAll(os.NewFile(3, "3"))
-	r.Third = string(text)
 	uids, _ := os.ReadFile("/proc/self/uid_map")
 	gids, _ := os.ReadFile("/proc/self/gid_map")
 	r.UIDMap, r.GIDMap = string(uids), string(gids)
