@@ -134,10 +134,12 @@ func (c *Container) addHosts(hosts []string) (restore func()) {
 }
 
 // killWhenCancelled ends the processes that are started from now on when ctx is cancelled before the returned function
-// is called. The library passes INT, TERM and HUP on to the step itself, so first it gets a moment to end by itself.
+// is called; none any more when that has returned. The library passes INT, TERM and HUP on to the step itself, so first it gets a
+// moment to end by itself.
 func killWhenCancelled(ctx context.Context, before []process) (finished func()) {
 	done := make(chan struct{})
-	go func() {
+	var killing sync.WaitGroup
+	killing.Go(func() {
 		select {
 		case <-done:
 			return
@@ -152,6 +154,9 @@ func killWhenCancelled(ctx context.Context, before []process) (finished func()) 
 				killSince(before)
 			}
 		}
-	}()
-	return sync.OnceFunc(func() { close(done) })
+	})
+	return sync.OnceFunc(func() {
+		close(done)
+		killing.Wait()
+	})
 }
