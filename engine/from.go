@@ -45,7 +45,7 @@ func (b *Builder) From(ctx context.Context, o FromOptions) (*Container, error) {
 	if keep {
 		s = s.ForKeeps()
 	}
-	builder, err := stopping(ctx, b, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, *options) })
+	builder, err := pulling(ctx, b, "from_ "+o.Image, func() (*buildah.Builder, error) { return buildah.NewBuilder(ctx, s, *options) })
 	heard()
 	if err != nil {
 		if errors.Is(err, storage.ErrDuplicateName) {

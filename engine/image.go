@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/rlbuild/rlbuild/engine/failure"
 	"github.com/rlbuild/rlbuild/engine/reach"
 	"github.com/rlbuild/rlbuild/engine/reference"
+	"github.com/rlbuild/rlbuild/engine/store"
 )
 
 // Image is an image that was committed, pulled or found.
@@ -68,7 +70,7 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 	options.RemoveSignatures = o.RemoveSignatures
 	b.step("pull " + o.Image)
 	heard := b.sayRetries("pull " + o.Image)
-	pulled, err := stopping(ctx, b, func() ([]*libimage.Image, error) { return images.Pull(ctx, name, common, options) })
+	pulled, err := pulling(ctx, b, "pull "+o.Image, func() ([]*libimage.Image, error) { return images.Pull(ctx, name, common, options) })
 	heard()
 	if err != nil {
 		return nil, explain("pull", o.Image, err)
@@ -84,6 +86,20 @@ func (b *Builder) Pull(ctx context.Context, o PullOptions) ([]*Image, error) {
 	}
 	b.settle()
 	return all, nil
+}
+
+// pulls is how often an image is pulled whose layers lose their directories.
+const pulls = 3
+
+// pulling calls what pulls an image and, when a layer lost its directory to another process (store.ErrLayerLost), calls it again.
+func pulling[T any](ctx context.Context, b *Builder, subject string, pull func() (T, error)) (T, error) {
+	for try := 1; ; try++ {
+		result, err := stopping(ctx, b, pull)
+		if try == pulls || ctx.Err() != nil || !errors.Is(err, store.ErrLayerLost) {
+			return result, err
+		}
+		b.options.Note(subject + ": " + store.ErrLayerLost.Error() + "; pulling it again")
+	}
 }
 
 // settle makes what a verb has entered into the store stay when the run is killed, names or none.

@@ -92,13 +92,14 @@ func (s *Store) CreateLayer(id, parent string, names []string, label string, wri
 	return s.Store.CreateLayer(id, parent, names, label, writeable, o)
 }
 
-// PutLayer is the library's.
+// PutLayer is the library's, and its errors tell of ErrLayerLost.
 func (s *Store) PutLayer(id, parent string, names []string, label string, writeable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) {
 	id, err := s.noteLayer(id, parent)
 	if err != nil {
 		return nil, 0, err
 	}
-	return s.Store.PutLayer(id, parent, names, label, writeable, o, diff)
+	layer, size, err := s.Store.PutLayer(id, parent, names, label, writeable, o, diff)
+	return layer, size, orLost(err)
 }
 
 // ApplyStagedLayer is the library's.
