@@ -23,9 +23,11 @@ func orLost(err error) error {
 		return nil
 	}
 	text := err.Error()
-	unpacking := whereNothingIs.FindStringSubmatch(text)
-	if unpacking == nil && (!strings.Contains(text, "/temp-dir-") || !strings.HasSuffix(text, "no such file or directory")) ||
-		unpacking != nil && unpacking[1] == "link" {
+	lost := strings.Contains(text, "/temp-dir-") && strings.Contains(text, "no such file or directory")
+	if unpacking := whereNothingIs.FindStringSubmatch(text); unpacking != nil {
+		lost = unpacking[1] != "link"
+	}
+	if !lost {
 		return err
 	}
 	return fmt.Errorf("%w (%w)", err, ErrLayerLost)
