@@ -213,7 +213,16 @@ func TestUnread(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.Copy(w, io.LimitReader(endless{}, size))
 	}))
-	defer server.Close()
+	t.Cleanup(server.Close) // after the answer
+	answer := unread(t, server)
+	if n, err := io.Copy(io.Discard, answer); err != nil || n != size {
+		t.Errorf("read %d bytes: %v", n, err)
+	}
+}
+
+// unread asks a server, and returns its answer after so long that it would be silent, had it more to say.
+func unread(t *testing.T, server *httptest.Server) io.Reader {
+	t.Helper()
 	request, err := http.NewRequestWithContext(silence.Watch(t.Context(), limit), http.MethodGet, server.URL, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -222,11 +231,9 @@ func TestUnread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	t.Cleanup(func() { response.Body.Close() })
 	time.Sleep(2 * limit)
-	if n, err := io.Copy(io.Discard, response.Body); err != nil || n != size {
-		t.Errorf("read %d bytes: %v", n, err)
-	}
+	return response.Body
 }
 
 // TestClosed has a server that has said all, and closed the connection, before the client comes to read the answer.
@@ -243,18 +250,9 @@ func TestClosed(t *testing.T) {
 		} else {
 			server.Start()
 		}
-		defer server.Close()
-		request, err := http.NewRequestWithContext(silence.Watch(t.Context(), limit), http.MethodGet, server.URL, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := server.Client().Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		time.Sleep(2 * limit)
-		if text, err := io.ReadAll(response.Body); err != nil || string(text) != "well" {
+		t.Cleanup(server.Close) // after the answer
+		answer := unread(t, server)
+		if text, err := io.ReadAll(answer); err != nil || string(text) != "well" {
 			t.Errorf("secure %v: got %q, %v", secure, text, err)
 		}
 	}
